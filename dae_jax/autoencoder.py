@@ -1,0 +1,243 @@
+r"""The denoising autoencoder (dA): equations (1) to (4) of the tutorial as pure functions.
+
+.. math::
+    y &= s(\tilde x W + b)          && (1) \\
+    z &= s(y W' + b')               && (2) \\
+    W' &= W^T                       && (3), tied weights \\
+    L_H(x, z) &= -\sum_k [x_k \log z_k + (1 - x_k) \log(1 - z_k)]   && (4)
+
+with :math:`s` the logistic sigmoid and :math:`\tilde x` a corrupted copy of :math:`x`
+(deeplearning.net tutorial, "Denoising Autoencoders"; Vincent et al., ICML 2008). A model is its
+parameters; every function below takes them first and keeps nothing.
+"""
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Key, Real
+
+from dae_jax import corruption, objectives
+from dae_jax.errors import InputError
+
+
+class Params(NamedTuple):
+    """Tied weights, equation (3): there is one matrix, and the decoder reads its transpose."""
+
+    W: Float[Array, "visible hidden"]
+    b: Float[Array, "hidden"]  # noqa: F821  (jaxtyping axis names look like forward references)
+    b_prime: Float[Array, "visible"]  # noqa: F821
+
+
+class UntiedParams(NamedTuple):
+    """Untied weights: the decoder's matrix is a parameter of its own."""
+
+    W: Float[Array, "visible hidden"]
+    b: Float[Array, "hidden"]  # noqa: F821
+    b_prime: Float[Array, "visible"]  # noqa: F821
+    W_prime: Float[Array, "hidden visible"]
+
+
+AnyParams = Params | UntiedParams
+
+
+def init(
+    key: Key[Array, ""],
+    n_visible: int,
+    n_hidden: int,
+    *,
+    tied: bool = True,
+    W: ArrayLike | None = None,
+    b: ArrayLike | None = None,
+    b_prime: ArrayLike | None = None,
+) -> AnyParams:
+    r"""Fresh parameters: uniform weights, zero biases.
+
+    .. math:: W_{ij} \sim U(-r, r), \qquad r = 4\sqrt{6 / (n_{visible} + n_{hidden})}
+
+    which is the range that Glorot & Bengio (2010) advise for sigmoid units.
+
+    Args:
+        key: A JAX random key.
+        n_visible: Number of inputs (pixels), at least 1.
+        n_hidden: Number of hidden units, at least 1.
+        tied: Whether the decoder reads ``W.T``; if not it gets a `W_prime` drawn like `W`.
+        W: Weights (n_visible, n_hidden) to use instead of a draw: how a layer shares its weights
+            with another network, the tutorial's "shared variables".
+        b: Hidden bias (n_hidden,), likewise.
+        b_prime: Visible bias (n_visible,), likewise.
+
+    Raises:
+        InputError: A size below 1, or an array of another shape than the sizes ask for.
+    """
+    _check_sizes(n_visible, n_hidden)
+    r = weight_range(n_visible, n_hidden)
+    key_w, key_w_prime = jax.random.split(key)
+
+    def draw(key: Array, shape: tuple[int, int]) -> Array:
+        return jax.random.uniform(key, shape, minval=-r, maxval=r)
+
+    W = draw(key_w, (n_visible, n_hidden)) if W is None else W
+    W_prime = None if tied else draw(key_w_prime, (n_hidden, n_visible))
+    return _assemble(n_visible, n_hidden, W, b, b_prime, W_prime)
+
+
+def init_tutorial(
+    seed: int,
+    n_visible: int,
+    n_hidden: int,
+    *,
+    tied: bool = True,
+    W: ArrayLike | None = None,
+    b: ArrayLike | None = None,
+    b_prime: ArrayLike | None = None,
+) -> AnyParams:
+    """The tutorial's very first weights, bit for bit, drawn by NumPy's legacy generator.
+
+    The original draws one number below 2**30 (it seeds Theano's corruption stream), then the
+    weights; an untied `W_prime`, which the original has not, is drawn after them.
+
+    Args:
+        seed: The tutorial uses 123; 0 to 2**32 - 1.
+        n_visible: See `init`, as for the arguments that follow.
+
+    Raises:
+        InputError: As `init` does, and for a seed out of range.
+
+    >>> [round(float(w), 6) for w in init_tutorial(123, 784, 500).W[0, :3]]
+    [0.116459, -0.039117, 0.104389]
+    """
+    _check_sizes(n_visible, n_hidden)
+    if not 0 <= seed < 2**32:
+        raise InputError("seed", expected="a whole number in [0, 2**32)", got=seed)
+    rng = np.random.RandomState(seed)
+    rng.randint(2**30)
+    r = weight_range(n_visible, n_hidden)
+    drawn = rng.uniform(-r, r, (n_visible, n_hidden))
+    W_prime = None if tied else rng.uniform(-r, r, (n_hidden, n_visible))
+    return _assemble(n_visible, n_hidden, drawn if W is None else W, b, b_prime, W_prime)
+
+
+def weight_range(n_visible: int, n_hidden: int) -> float:
+    """The half-width of the initial weights' uniform distribution; see `init`."""
+    return 4 * float(np.sqrt(6 / (n_visible + n_hidden)))
+
+
+def encode(params: AnyParams, x: Float[Array, "... visible"]) -> Float[Array, "... hidden"]:
+    """Equation (1), the code: ``y = s(x W + b)``, each unit in (0, 1)."""
+    return jax.nn.sigmoid(x @ params.W + params.b)
+
+
+def decoder_weights(params: AnyParams) -> Float[Array, "hidden visible"]:
+    """Equation (3): ``W.T`` for tied weights, `W_prime` for untied ones."""
+    return params.W.T if isinstance(params, Params) else params.W_prime
+
+
+def decode_logits(params: AnyParams, y: Float[Array, "... hidden"]) -> Float[Array, "... visible"]:
+    """The reconstruction before its sigmoid, ``a = y W' + b'``."""
+    return y @ decoder_weights(params) + params.b_prime
+
+
+def decode(params: AnyParams, y: Float[Array, "... hidden"]) -> Float[Array, "... visible"]:
+    """Equation (2), the reconstruction from a code: ``z = s(y W' + b')``, in (0, 1)."""
+    return jax.nn.sigmoid(decode_logits(params, y))
+
+
+def reconstruct(params: AnyParams, x: Float[Array, "... visible"]) -> Float[Array, "... visible"]:
+    """Equations (1) and (2) in turn: what the autoencoder makes of `x`."""
+    return decode(params, encode(params, x))
+
+
+def cost(
+    params: AnyParams,
+    x: Float[Array, "batch visible"],
+    x_tilde: Float[Array, "batch visible"],
+    objective: Literal["cross-entropy", "squared-error"] = "cross-entropy",
+    decoder: Literal["sigmoid", "linear"] = "sigmoid",
+) -> Float[Array, ""]:
+    """How far the reconstruction of the corrupted `x_tilde` is from the clean `x`.
+
+    Args:
+        params: The model.
+        x: Clean images; in [0, 1] unless the decoder is linear.
+        x_tilde: Their corrupted copies, the only thing that the encoder sees.
+        objective: Equation (4), or the squared error.
+        decoder: ``"sigmoid"`` is equation (2); ``"linear"`` leaves its sigmoid away, for inputs that
+            are not in [0, 1] (Vincent et al. 2010, section 2.2), and fits the squared error alone.
+
+    Returns:
+        A scalar: summed over the pixels, averaged over the minibatch.
+    """
+    a = decode_logits(params, encode(params, x_tilde))
+    if objective == "cross-entropy":
+        return objectives.cross_entropy(a, x)
+    return objectives.squared_error(jax.nn.sigmoid(a) if decoder == "sigmoid" else a, x)
+
+
+def denoising_cost(
+    params: AnyParams,
+    batch: Real[Array, "batch visible"],
+    key: Key[Array, ""],
+    *,
+    level: Float[Array, ""],
+    pixel_scale: Float[Array, ""],
+    noise: str = "masking",
+    objective: Literal["cross-entropy", "squared-error"] = "cross-entropy",
+    decoder: Literal["sigmoid", "linear"] = "sigmoid",
+) -> Float[Array, ""]:
+    """The cost that training minimises: scale the pixels, corrupt them afresh, reconstruct.
+
+    Args:
+        params: The model.
+        batch: Images as the data set holds them; see `pixels`.
+        key: A fresh key for this minibatch's noise.
+        level: Corruption level (or standard deviation, for Gaussian noise).
+        pixel_scale: What integer pixels are divided by.
+        noise: A name in `corruption.NOISES`.
+        objective: See `cost`, as for `decoder`.
+    """
+    x = pixels(batch, pixel_scale)
+    return cost(params, x, corruption.NOISES[noise](key, x, level), objective, decoder)
+
+
+def pixels(batch: Real[Array, "..."], pixel_scale: float | Float[Array, ""]) -> Float[Array, "..."]:
+    """Images as the model sees them: integers are divided by `pixel_scale`, floats stay.
+
+    Images wait on the device as bytes, a quarter of the memory of floats, and become numbers in
+    [0, 1] only inside the training step.
+    """
+    scale = jnp.asarray(pixel_scale, float)
+    return batch.astype(scale.dtype) / scale if jnp.issubdtype(batch.dtype, jnp.integer) else batch
+
+
+def _check_sizes(n_visible: int, n_hidden: int) -> None:
+    for name, size in (("n_visible", n_visible), ("n_hidden", n_hidden)):
+        if size < 1:
+            raise InputError(name, expected="at least 1", got=size)
+
+
+def _assemble(
+    n_visible: int,
+    n_hidden: int,
+    W: ArrayLike,
+    b: ArrayLike | None,
+    b_prime: ArrayLike | None,
+    W_prime: ArrayLike | None,
+) -> AnyParams:
+    """The parameters as device arrays in JAX's default float type, their shapes checked."""
+
+    def array(name: str, value: ArrayLike | None, *shape: int) -> Array:
+        value = jnp.zeros(shape) if value is None else jnp.asarray(value, float)
+        if value.shape != shape:
+            raise InputError(name, expected=f"shape {shape}", got=value.shape)
+        return value
+
+    shared = (
+        array("W", W, n_visible, n_hidden),
+        array("b", b, n_hidden),
+        array("b_prime", b_prime, n_visible),
+    )
+    if W_prime is None:
+        return Params(*shared)
+    return UntiedParams(*shared, array("W_prime", W_prime, n_hidden, n_visible))

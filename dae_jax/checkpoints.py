@@ -1,0 +1,179 @@
+"""What a run leaves behind: its configuration, its metrics, its checkpoints and its parameters.
+
+A run directory holds ``config.json``, ``metrics.jsonl`` (an object an epoch), ``checkpoints/`` (Orbax,
+to go on from) and, at the end, ``params.safetensors`` (to use elsewhere) and ``results.json``.
+"""
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from dae_jax.autoencoder import AnyParams, Params, UntiedParams
+from dae_jax.errors import InputError
+from dae_jax.files import unwritable, write_whole
+
+PyTree = Any
+
+
+class Checkpoints:
+    """The checkpoints of one run, written in the background, the newest two kept.
+
+    Each is written to a temporary folder that takes its place in one step, so that a crash leaves the
+    one before it. Use as a context manager: leaving it waits for the last one to be whole.
+
+    Args:
+        folder: Where they live.
+        every: Seconds that must have passed since the last one for `save` to write another.
+    """
+
+    def __init__(self, folder: Path, every: float = 1.0):
+        # Orbax takes a second to import: only runs that train pay for it.
+        import orbax.checkpoint as ocp
+
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
+        self._ocp, self._folder, self._every = ocp, folder, every
+        self._saved_at = time.monotonic()
+        try:
+            options = ocp.CheckpointManagerOptions(max_to_keep=2)
+            self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._manager.close()
+        except (OSError, ValueError) as failed:
+            if error is None:
+                raise self._unsaved(failed) from failed
+
+    def save(self, epoch: int, state: PyTree, *, now: bool = False) -> bool:
+        """Write a checkpoint, if the last one is old enough or if it must be `now`.
+
+        Returns:
+            Whether one was written.
+
+        Raises:
+            InputError: It cannot be written; the ones before it are still there.
+        """
+        if not now and time.monotonic() - self._saved_at < self._every:
+            return False
+        if epoch == self._manager.latest_step():
+            return True
+        try:
+            arrays = jax.tree.map(np.asarray, state)
+            self._manager.save(epoch, args=self._ocp.args.StandardSave(arrays))
+            if now:
+                self._manager.wait_until_finished()
+        except (OSError, ValueError) as error:
+            raise self._unsaved(error) from error
+        self._saved_at = time.monotonic()
+        return True
+
+    def restore(self, like: PyTree) -> tuple[int, PyTree] | None:
+        """The newest checkpoint that can be read, as (epoch, state), or None if there is none.
+
+        Args:
+            like: A state of the same structure, shapes and dtypes.
+
+        Raises:
+            InputError: There are checkpoints, but none that can be read.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        arrays = jax.tree.map(np.asarray, like)
+        for epoch in steps:
+            try:
+                args = self._ocp.args.StandardRestore(arrays)
+                return epoch, self._manager.restore(epoch, args=args)
+            except Exception as error:  # Orbax's storage layers raise whatever they like
+                problem = f"{type(error).__name__}: {error}"
+                logging.getLogger(__name__).warning(
+                    "checkpoint %s of epoch %d cannot be read", self._folder, epoch
+                )
+                self._manager.delete(epoch)
+        if steps:
+            raise InputError(
+                f"no checkpoint in {self._folder} can be read ({problem[:200]})",
+                do="start again in another --run-dir",
+            )
+        return None
+
+    def _unsaved(self, error: Exception) -> InputError:
+        if isinstance(error, OSError):
+            return unwritable(self._folder, error)
+        return InputError(
+            f"cannot write a checkpoint into {self._folder}: {str(error)[:200]}", do="make room"
+        )
+
+
+def append_metrics(path: Path, **metrics: Any) -> None:
+    """Add one object to a ``metrics.jsonl``."""
+    try:
+        with path.open("a") as file:
+            file.write(json.dumps(metrics) + "\n")
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def read_metrics(path: Path, up_to_epoch: float = math.inf) -> list[dict[str, Any]]:
+    """The objects of a ``metrics.jsonl``; a line that a crash cut off is not one."""
+    rows = []
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return [row for row in rows if row["epoch"] <= up_to_epoch]
+
+
+def rewind_metrics(path: Path, epoch: int) -> None:
+    """Forget what was told of epochs after the checkpoint, for they will be told again."""
+    rows = read_metrics(path, epoch)
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def save_params(path: Path, params: AnyParams, about: Mapping[str, str] | None = None) -> Path:
+    """Write parameters as safetensors, a tensor a field: `W`, `b`, `b_prime`, perhaps `W_prime`."""
+    from safetensors.numpy import save
+
+    tensors = {name: np.ascontiguousarray(value) for name, value in params._asdict().items()}
+    return write_whole(path, save(tensors, metadata=dict(about or {})))
+
+
+def load_params(path: str | os.PathLike[str]) -> AnyParams:
+    """Read what `save_params` wrote.
+
+    Raises:
+        InputError: No such file, not safetensors, or other tensors than a dA's.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tensors: dict[str, Array] = jax.tree.map(jax.numpy.asarray, load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot read parameters from {path}: {error}") from error
+    for kind in (Params, UntiedParams):
+        if set(tensors) == set(kind._fields):
+            return kind(**tensors)
+    raise InputError(
+        f"tensors in {path}", expected="W, b, b_prime and perhaps W_prime", got=sorted(tensors)
+    )

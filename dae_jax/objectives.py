@@ -1,0 +1,48 @@
+r"""What training minimises: the cost of reconstructing a minibatch.
+
+Every cost is summed over the pixels of an image and averaged over the images of a minibatch, as in
+the tutorial, so that it reads "nats (or squared grey levels) an image".
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def cross_entropy(logits: Float[Array, "batch pixels"], x: Float[Array, "batch pixels"]) -> Array:
+    r"""The tutorial's equation (4), the cross-entropy of the reconstruction, from its logits.
+
+    .. math:: L_H(x, z) = -\sum_k [x_k \log z_k + (1 - x_k) \log(1 - z_k)], \quad z = s(a)
+
+    With :math:`\log s(a) = a - \mathrm{softplus}(a)` and
+    :math:`\log(1 - s(a)) = -\mathrm{softplus}(a)` this is
+    :math:`\sum_k \mathrm{softplus}(a_k) - x_k a_k`, which stays finite where a sigmoid saturates and
+    `log(z)` would be minus infinity.
+
+    Args:
+        logits: The decoder's activations `a` before the sigmoid.
+        x: The clean images, in [0, 1].
+
+    Returns:
+        A scalar, in nats an image.
+
+    >>> round(float(cross_entropy(jnp.zeros((1, 784)), jnp.ones((1, 784)))), 2)  # 784 log 2
+    543.43
+    """
+    return jnp.mean(jnp.sum(jax.nn.softplus(logits) - x * logits, axis=1))
+
+
+def squared_error(z: Float[Array, "batch pixels"], x: Float[Array, "batch pixels"]) -> Array:
+    r"""The squared error of the reconstruction, :math:`L_2(x, z) = \sum_k (x_k - z_k)^2`.
+
+    Args:
+        z: The reconstructions.
+        x: The clean images, in any range that the decoder can reach.
+
+    Returns:
+        A scalar, in squared units of `x` an image.
+
+    >>> float(squared_error(jnp.zeros((3, 4)), jnp.ones((3, 4))))
+    4.0
+    """
+    return jnp.mean(jnp.sum(jnp.square(z - x), axis=1))
