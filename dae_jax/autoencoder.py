@@ -20,23 +20,24 @@ from jaxtyping import Array, ArrayLike, Float, Key, Real
 
 from dae_jax import corruption, objectives
 from dae_jax.errors import InputError
+from dae_jax.objectives import AnyArray
 
 
 class Params(NamedTuple):
     """Tied weights, equation (3): there is one matrix, and the decoder reads its transpose."""
 
-    W: Float[Array, "visible hidden"]
-    b: Float[Array, "hidden"]  # noqa: F821  (jaxtyping axis names look like forward references)
-    b_prime: Float[Array, "visible"]  # noqa: F821
+    W: Float[AnyArray, "visible hidden"]
+    b: Float[AnyArray, "hidden"]  # noqa: F821  (jaxtyping axis names look like forward references)
+    b_prime: Float[AnyArray, "visible"]  # noqa: F821
 
 
 class UntiedParams(NamedTuple):
     """Untied weights: the decoder's matrix is a parameter of its own."""
 
-    W: Float[Array, "visible hidden"]
-    b: Float[Array, "hidden"]  # noqa: F821
-    b_prime: Float[Array, "visible"]  # noqa: F821
-    W_prime: Float[Array, "hidden visible"]
+    W: Float[AnyArray, "visible hidden"]
+    b: Float[AnyArray, "hidden"]  # noqa: F821
+    b_prime: Float[AnyArray, "visible"]  # noqa: F821
+    W_prime: Float[AnyArray, "hidden visible"]
 
 
 AnyParams = Params | UntiedParams
@@ -124,38 +125,42 @@ def weight_range(n_visible: int, n_hidden: int) -> float:
     return 4 * float(np.sqrt(6 / (n_visible + n_hidden)))
 
 
-def encode(params: AnyParams, x: Float[Array, "... visible"]) -> Float[Array, "... hidden"]:
+def encode(params: AnyParams, x: Float[AnyArray, "... visible"]) -> Float[AnyArray, "... hidden"]:
     """Equation (1), the code: ``y = s(x W + b)``, each unit in (0, 1)."""
     return jax.nn.sigmoid(x @ params.W + params.b)
 
 
-def decoder_weights(params: AnyParams) -> Float[Array, "hidden visible"]:
+def decoder_weights(params: AnyParams) -> Float[AnyArray, "hidden visible"]:
     """Equation (3): ``W.T`` for tied weights, `W_prime` for untied ones."""
     return params.W.T if isinstance(params, Params) else params.W_prime
 
 
-def decode_logits(params: AnyParams, y: Float[Array, "... hidden"]) -> Float[Array, "... visible"]:
+def decode_logits(
+    params: AnyParams, y: Float[AnyArray, "... hidden"]
+) -> Float[AnyArray, "... visible"]:
     """The reconstruction before its sigmoid, ``a = y W' + b'``."""
     return y @ decoder_weights(params) + params.b_prime
 
 
-def decode(params: AnyParams, y: Float[Array, "... hidden"]) -> Float[Array, "... visible"]:
+def decode(params: AnyParams, y: Float[AnyArray, "... hidden"]) -> Float[AnyArray, "... visible"]:
     """Equation (2), the reconstruction from a code: ``z = s(y W' + b')``, in (0, 1)."""
     return jax.nn.sigmoid(decode_logits(params, y))
 
 
-def reconstruct(params: AnyParams, x: Float[Array, "... visible"]) -> Float[Array, "... visible"]:
+def reconstruct(
+    params: AnyParams, x: Float[AnyArray, "... visible"]
+) -> Float[AnyArray, "... visible"]:
     """Equations (1) and (2) in turn: what the autoencoder makes of `x`."""
     return decode(params, encode(params, x))
 
 
 def cost(
     params: AnyParams,
-    x: Float[Array, "batch visible"],
-    x_tilde: Float[Array, "batch visible"],
+    x: Float[AnyArray, "batch visible"],
+    x_tilde: Float[AnyArray, "batch visible"],
     objective: Literal["cross-entropy", "squared-error"] = "cross-entropy",
     decoder: Literal["sigmoid", "linear"] = "sigmoid",
-) -> Float[Array, ""]:
+) -> Float[AnyArray, ""]:
     """How far the reconstruction of the corrupted `x_tilde` is from the clean `x`.
 
     Args:
@@ -177,15 +182,15 @@ def cost(
 
 def denoising_cost(
     params: AnyParams,
-    batch: Real[Array, "batch visible"],
+    batch: Real[AnyArray, "batch visible"],
     key: Key[Array, ""],
     *,
-    level: Float[Array, ""],
-    pixel_scale: Float[Array, ""],
+    level: Float[AnyArray, ""],
+    pixel_scale: Float[AnyArray, ""],
     noise: str = "masking",
     objective: Literal["cross-entropy", "squared-error"] = "cross-entropy",
     decoder: Literal["sigmoid", "linear"] = "sigmoid",
-) -> Float[Array, ""]:
+) -> Float[AnyArray, ""]:
     """The cost that training minimises: scale the pixels, corrupt them afresh, reconstruct.
 
     Args:
@@ -201,7 +206,9 @@ def denoising_cost(
     return cost(params, x, corruption.NOISES[noise](key, x, level), objective, decoder)
 
 
-def pixels(batch: Real[Array, "..."], pixel_scale: float | Float[Array, ""]) -> Float[Array, "..."]:
+def pixels(
+    batch: Real[AnyArray, "..."], pixel_scale: float | Float[AnyArray, ""]
+) -> Float[AnyArray, "..."]:
     """Images as the model sees them: integers are divided by `pixel_scale`, floats stay.
 
     Images wait on the device as bytes, a quarter of the memory of floats, and become numbers in

@@ -10,9 +10,10 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -21,6 +22,9 @@ from jaxtyping import Array
 from dae_jax.autoencoder import AnyParams, Params, UntiedParams
 from dae_jax.errors import InputError
 from dae_jax.files import unwritable, write_whole
+
+if TYPE_CHECKING:
+    from orbax.checkpoint import CheckpointManager
 
 PyTree = Any
 
@@ -37,17 +41,20 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, every: float = 1.0):
-        # Orbax takes a second to import: only runs that train pay for it.
+        self._folder, self._every = folder, every
+        self._saved_at = -math.inf
+
+    @cached_property
+    def _manager(self) -> "CheckpointManager":
+        # Orbax takes a second to import, which the first update need not wait for.
         import orbax.checkpoint as ocp
 
         logging.getLogger("absl").setLevel(logging.CRITICAL)
-        self._ocp, self._folder, self._every = ocp, folder, every
-        self._saved_at = time.monotonic()
         try:
             options = ocp.CheckpointManagerOptions(max_to_keep=2)
-            self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+            return ocp.CheckpointManager(self._folder.absolute(), options=options)
         except OSError as error:
-            raise unwritable(folder, error) from error
+            raise unwritable(self._folder, error) from error
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -58,6 +65,8 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if "_manager" not in self.__dict__:
+            return
         try:
             self._manager.close()
         except (OSError, ValueError) as failed:
@@ -75,11 +84,13 @@ class Checkpoints:
         """
         if not now and time.monotonic() - self._saved_at < self._every:
             return False
-        if epoch == self._manager.latest_step():
+        import orbax.checkpoint as ocp
+
+        if epoch == self.latest():
             return True
         try:
             arrays = jax.tree.map(np.asarray, state)
-            self._manager.save(epoch, args=self._ocp.args.StandardSave(arrays))
+            self._manager.save(epoch, args=ocp.args.StandardSave(arrays))
             if now:
                 self._manager.wait_until_finished()
         except (OSError, ValueError) as error:
@@ -87,30 +98,39 @@ class Checkpoints:
         self._saved_at = time.monotonic()
         return True
 
+    def latest(self) -> int | None:
+        """The epoch of the newest checkpoint, or None."""
+        return self._manager.latest_step()
+
     def restore(self, like: PyTree) -> tuple[int, PyTree] | None:
         """The newest checkpoint that can be read, as (epoch, state), or None if there is none.
+
+        One that cannot be read, because a crash or a disk cut it off, is passed over for the one
+        before it, and then removed, for its epoch will be reached again.
 
         Args:
             like: A state of the same structure, shapes and dtypes.
 
         Raises:
-            InputError: There are checkpoints, but none that can be read.
+            InputError: There are checkpoints, but none that can be read; nothing is removed.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        arrays = jax.tree.map(np.asarray, like)
-        for epoch in steps:
+        import orbax.checkpoint as ocp
+
+        args = ocp.args.StandardRestore(jax.tree.map(np.asarray, like))
+        unreadable: list[int] = []
+        for epoch in sorted(self._manager.all_steps(), reverse=True):
             try:
-                args = self._ocp.args.StandardRestore(arrays)
-                return epoch, self._manager.restore(epoch, args=args)
+                state = self._manager.restore(epoch, args=args)
             except Exception as error:  # Orbax's storage layers raise whatever they like
-                problem = f"{type(error).__name__}: {error}"
-                logging.getLogger(__name__).warning(
-                    "checkpoint %s of epoch %d cannot be read", self._folder, epoch
-                )
-                self._manager.delete(epoch)
-        if steps:
+                unreadable.append(epoch)
+                problem = f"{type(error).__name__}: {error}"[:200]
+                continue
+            for step in unreadable:
+                self._manager.delete(step)
+            return epoch, state
+        if unreadable:
             raise InputError(
-                f"no checkpoint in {self._folder} can be read ({problem[:200]})",
+                f"no checkpoint in {self._folder} can be read ({problem})",
                 do="start again in another --run-dir",
             )
         return None

@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from dae_jax.objectives import AnyArray
+
 
 def mask(
-    key: Key[Array, ""], x: Float[Array, "..."], level: float | Float[Array, ""]
-) -> Float[Array, "..."]:
+    key: Key[Array, ""], x: Float[AnyArray, "..."], level: float | Float[AnyArray, ""]
+) -> Float[AnyArray, "..."]:
     r"""Masking noise: each entry is set to zero with probability `level`, independently.
 
     .. math:: \tilde x_i = x_i m_i, \qquad m_i \sim \mathrm{Bernoulli}(1 - \text{level})
@@ -38,8 +40,8 @@ def mask(
 
 
 def gaussian(
-    key: Key[Array, ""], x: Float[Array, "..."], scale: float | Float[Array, ""]
-) -> Float[Array, "..."]:
+    key: Key[Array, ""], x: Float[AnyArray, "..."], scale: float | Float[AnyArray, ""]
+) -> Float[AnyArray, "..."]:
     r"""Additive isotropic Gaussian noise.
 
     .. math:: \tilde x_i = x_i + \text{scale}\,\epsilon_i, \qquad \epsilon_i \sim N(0, 1)
@@ -56,8 +58,8 @@ def gaussian(
 
 
 def salt_and_pepper(
-    key: Key[Array, ""], x: Float[Array, "..."], level: float | Float[Array, ""]
-) -> Float[Array, "..."]:
+    key: Key[Array, ""], x: Float[AnyArray, "..."], level: float | Float[AnyArray, ""]
+) -> Float[AnyArray, "..."]:
     """Salt-and-pepper noise: each entry becomes 0 or 1, at even odds, with probability `level`.
 
     Args:

@@ -5,6 +5,7 @@ Images are NumPy arrays of bytes until they are saved; nothing here needs a plot
 
 import io
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,10 +19,10 @@ from dae_jax.files import write_whole
 
 
 def tile_raster_images(
-    X: ArrayLike | tuple[ArrayLike | None, ArrayLike | None, ArrayLike | None, ArrayLike | None],
-    img_shape: tuple[int, int],
-    tile_shape: tuple[int, int],
-    tile_spacing: tuple[int, int] = (0, 0),
+    X: ArrayLike | tuple[ArrayLike | None, ...],
+    img_shape: Sequence[int],
+    tile_shape: Sequence[int],
+    tile_spacing: Sequence[int] = (0, 0),
     scale_rows_to_unit_interval: bool = True,
     output_pixel_vals: bool = True,
 ) -> NDArray[Any]:
@@ -74,11 +75,10 @@ def tile_raster_images(
 
     (height, width), (rows, columns) = img_shape, tile_shape
     images = np.asarray(X)[: rows * columns]
-    images = images.reshape(len(images), -1)
-    if images.shape[1] != height * width:
-        raise InputError(
-            "X", expected=f"rows of {height} x {width} = {height * width}", got=images.shape[1]
-        )
+    size = math.prod(images.shape[1:])
+    if size != height * width:
+        raise InputError("X", expected=f"rows of {height} x {width} = {height * width}", got=size)
+    images = images.reshape(len(images), size)
     if scale_rows_to_unit_interval:
         images = scale_to_unit_interval(images)
     dtype = np.uint8 if output_pixel_vals else images.dtype
@@ -162,7 +162,10 @@ def comparison_sheet(
 
 
 def contact_sheet(
-    clean: ArrayLike, corrupted: ArrayLike, reconstructed: ArrayLike, image_shape: Sequence[int] | None
+    clean: ArrayLike,
+    corrupted: ArrayLike,
+    reconstructed: ArrayLike,
+    image_shape: Sequence[int] | None,
 ) -> NDArray[np.uint8]:
     """Three rows: originals in [0, 1], what the encoder saw of them, what came back."""
     rows = [np.clip(np.asarray(part), 0, 1) for part in (clean, corrupted, reconstructed)]
@@ -198,7 +201,10 @@ def save_gif(path: Path, frames: Sequence[str | os.PathLike[str]], milliseconds:
     """Make an animation of saved sheets; the last one stays for two seconds, then it begins anew."""
     from PIL import Image
 
-    images = [Image.open(frame).convert("L") for frame in frames]
+    images = []
+    for frame in frames:
+        with Image.open(frame) as image:
+            images.append(image.convert("L" if image.mode == "L" else "RGB"))
     buffer = io.BytesIO()
     durations = [milliseconds] * (len(images) - 1) + [2000]
     images[0].save(

@@ -6,10 +6,15 @@ the tutorial, so that it reads "nats (or squared grey levels) an image".
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Float
+
+AnyArray = jax.Array | np.ndarray
 
 
-def cross_entropy(logits: Float[Array, "batch pixels"], x: Float[Array, "batch pixels"]) -> Array:
+def cross_entropy(
+    logits: Float[AnyArray, "batch pixels"], x: Float[AnyArray, "batch pixels"]
+) -> jax.Array:
     r"""The tutorial's equation (4), the cross-entropy of the reconstruction, from its logits.
 
     .. math:: L_H(x, z) = -\sum_k [x_k \log z_k + (1 - x_k) \log(1 - z_k)], \quad z = s(a)
@@ -32,7 +37,9 @@ def cross_entropy(logits: Float[Array, "batch pixels"], x: Float[Array, "batch p
     return jnp.mean(jnp.sum(jax.nn.softplus(logits) - x * logits, axis=1))
 
 
-def squared_error(z: Float[Array, "batch pixels"], x: Float[Array, "batch pixels"]) -> Array:
+def squared_error(
+    z: Float[AnyArray, "batch pixels"], x: Float[AnyArray, "batch pixels"]
+) -> jax.Array:
     r"""The squared error of the reconstruction, :math:`L_2(x, z) = \sum_k (x_k - z_k)^2`.
 
     Args:

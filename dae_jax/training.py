@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Key
 
 from dae_jax.errors import InputError
@@ -238,13 +238,11 @@ def start_state(params: PyTree, optimizer: optax.GradientTransformation) -> Stat
 def member_mesh(n_members: int) -> Mesh:
     """A row of as many devices as there are members, or as there are devices."""
     devices = jax.devices()[:n_members]
-    return jax.make_mesh((len(devices),), ("member",), devices=devices)
+    return jax.make_mesh((len(devices),), ("member",), (AxisType.Auto,), devices=devices)
 
 
 def _spread(tree: PyTree, mesh: Mesh) -> PyTree:
     """Place members on devices; the last member is repeated until they divide evenly."""
     n = jax.tree.leaves(tree)[0].shape[0]
     rows = np.minimum(np.arange(-(-n // mesh.size) * mesh.size), n - 1)
-    return jax.device_put(
-        jax.tree.map(lambda leaf: leaf[rows], tree), NamedSharding(mesh, MEMBER)
-    )
+    return jax.device_put(jax.tree.map(lambda leaf: leaf[rows], tree), NamedSharding(mesh, MEMBER))

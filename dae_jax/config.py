@@ -1,0 +1,269 @@
+"""What can be chosen: one frozen dataclass, from which the command line, its help and the record of a
+run are made."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from dae_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class Data:
+    data: Annotated[
+        str | None,
+        arg(
+            metavar="NAME|PATH",
+            help_behavior_hint="(default: mnist where it can be had, otherwise mnist-sample)",
+        ),
+    ] = None
+    """mnist, mnist-sample, digits, or a path: a folder of IDX files or of images, .npz, .npy or the
+    tutorial's mnist.pkl.gz."""
+    valid_fraction: Annotated[
+        float | None, arg(metavar="SHARE", help_behavior_hint="(default: 0.1)")
+    ] = None
+    """Share of a data set of your own that is held out for validation, in [0, 1); and as much again
+    for testing if it brings no test set."""
+    image_size: Annotated[
+        tuple[int, int] | None,
+        arg(metavar="HEIGHT WIDTH", help_behavior_hint="(default: as they are)"),
+    ] = None
+    """Pixels that a folder of images is resized to."""
+    pixel_scale: float = 255.0
+    """What integer pixels are divided by. The tutorial's own file had divided by 256."""
+
+
+@dataclass(frozen=True)
+class Model:
+    n_hidden: int = 500
+    """Hidden units."""
+    tied: bool = True
+    """Whether the decoder reads the transposed encoder weights; --untied gives it its own."""
+    init: Literal["tutorial", "jax"] = "tutorial"
+    """Who draws the initial weights: the tutorial's legacy NumPy generator, bit for bit, or JAX."""
+    decoder: Literal["sigmoid", "linear"] = "sigmoid"
+    """The decoder's output: in (0, 1), or any number (for inputs not in [0, 1]; squared error only)."""
+
+
+@dataclass(frozen=True)
+class Corruption:
+    corruption: tuple[float, ...] = (0.3,)
+    """Corruption levels in [0, 1]: the probability that a pixel is lost, or the standard deviation of
+    Gaussian noise in units of the scaled pixels. Several train in one compiled program."""
+    noise: Literal["masking", "gaussian", "salt-and-pepper"] = "masking"
+    """What corrupts the inputs."""
+
+
+@dataclass(frozen=True)
+class Training:
+    cost: Literal["cross-entropy", "squared-error"] = "cross-entropy"
+    """What is minimised, summed over pixels and averaged over the minibatch."""
+    epochs: Annotated[
+        int | None,
+        arg(
+            metavar="INT",
+            help_behavior_hint="(default: 15 for mnist; for other data as many as make 37500 updates, too)",
+        ),
+    ] = None
+    """Passes over the training images."""
+    batch_size: int = 20
+    """Images a minibatch. A remainder is dropped, as in the tutorial."""
+    learning_rate: float = 0.1
+    """Step size, above 0. For adam, 0.001 is a good start."""
+    optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
+    """The Optax optimiser; momentum is .9."""
+    seed: int = 123
+    """Seed of weights, noise and order, 0 to 2**32 - 1."""
+    seeds: int = 1
+    """How many seeds to train, from --seed on, in one compiled program."""
+    shuffle: bool = False
+    """Whether to draw a new order every epoch; the tutorial keeps the order of the file."""
+    precision: Literal["float32", "tensorfloat32", "bfloat16", "float64"] = "float32"
+    """Of the matrix products: tensorfloat32 and bfloat16 are faster on GPU and TPU only; float64
+    computes everything in double precision."""
+
+
+@dataclass(frozen=True)
+class Output:
+    output_dir: str = "filters"
+    """Folder for the figures."""
+    run_dir: Annotated[
+        str | None, arg(metavar="PATH", help_behavior_hint="(default: a new folder in runs/)")
+    ] = None
+    """Folder for configuration, metrics, checkpoints and parameters."""
+    resume: bool = False
+    """Go on where the run in --run-dir stopped, to the same bits; flags not given are taken from it."""
+    animate: bool = False
+    """Also write a GIF of the filters emerging."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train a denoising autoencoder and draw its filters.
+
+    The tutorial's run:  python -m dae_jax.train --corruption 0.3
+    """
+
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    corruption: Corruption = field(default_factory=Corruption)
+    training: Training = field(default_factory=Training)
+    output: Output = field(default_factory=Output)
+
+    @property
+    def members(self) -> list[tuple[float, int]]:
+        """The (level, seed) of every model that is trained."""
+        seeds = range(self.training.seed, self.training.seed + self.training.seeds)
+        return [(level, seed) for level in self.corruption.corruption for seed in seeds]
+
+
+TUTORIAL_UPDATES = 37_500  # 15 epochs of 50,000 images in minibatches of 20
+TUTORIAL_EPOCHS = 15
+
+
+def default_epochs(data_name: str, n_images: int, batch_size: int) -> int:
+    """The tutorial's 15 passes for `mnist`; for other data the passes that make as many updates.
+
+    15 passes over 5,000 images are too few for filters to emerge; 37,500 updates are enough.
+
+    >>> default_epochs("mnist", 50_000, 20), default_epochs("mnist-sample", 4_000, 20)
+    (15, 188)
+    """
+    if data_name == "mnist":
+        return TUTORIAL_EPOCHS
+    return max(1, round(TUTORIAL_UPDATES / max(1, n_images // batch_size)))
+
+
+def validate(config: Config) -> None:
+    """Refuse what cannot be meant, before anything is loaded or written.
+
+    Raises:
+        InputError: The first setting that is out of its range.
+    """
+    d, m, c, t = config.data, config.model, config.corruption, config.training
+    if not c.corruption:
+        raise InputError("--corruption", expected="at least one level in [0, 1]", got="none")
+    for level in c.corruption:
+        if not 0 <= level <= 1:  # NaN is not, either
+            raise InputError("--corruption", expected="levels in [0, 1]", got=level)
+    if len(set(c.corruption)) < len(c.corruption):
+        raise InputError("--corruption", expected="different levels", got=_words(c.corruption))
+    counts = {"n-hidden": m.n_hidden, "batch-size": t.batch_size, "seeds": t.seeds}
+    if t.epochs is not None:
+        counts["epochs"] = t.epochs
+    if d.image_size is not None:
+        counts["image-size"] = min(d.image_size)
+    for name, value in counts.items():
+        if value < 1:
+            raise InputError(f"--{name}", expected="a whole number of at least 1", got=value)
+    for name, value in {"learning-rate": t.learning_rate, "pixel-scale": d.pixel_scale}.items():
+        if not (math.isfinite(value) and value > 0):
+            raise InputError(f"--{name}", expected="a number above 0", got=value)
+    if not (0 <= t.seed and t.seed + t.seeds <= 2**32):
+        raise InputError("--seed", expected="seeds in [0, 2**32)", got=t.seed)
+    if d.valid_fraction is not None and not 0 <= d.valid_fraction < 1:
+        raise InputError("--valid-fraction", expected="a share in [0, 1)", got=d.valid_fraction)
+    if t.cost == "cross-entropy" and m.decoder == "linear":
+        raise InputError(
+            "--cost cross-entropy",
+            expected="--decoder sigmoid, whose output is in (0, 1)",
+            got="linear",
+            do="use --cost squared-error with it",
+        )
+    if config.output.resume and config.output.run_dir is None:
+        raise InputError("--resume", expected="the --run-dir of the run to go on with", got="none")
+
+
+def figure_suffix(config: Config, data_name: str, seed: int) -> str:
+    """How a figure's name says that it is not the tutorial's experiment: empty if it is.
+
+    Everything that changes the picture is named, so that no experiment overwrites another's figure.
+
+    >>> figure_suffix(Config(), "mnist", 123), figure_suffix(Config(), "mnist-sample", 7)
+    ('', '_mnist-sample_seed-7')
+    """
+    words = [] if data_name == "mnist" else [data_name]
+    default = Config()
+    for name, value in _settings(config, "data", "model", "corruption", "training"):
+        if name in ("data", "corruption", "seeds"):
+            continue
+        value = seed if name == "seed" else value
+        if value != getattr(getattr(default, _section(name)), name):
+            words.append(f"{name.replace('_', '-')}-{_words(value)}")
+    return "".join(f"_{word}" for word in words)
+
+
+def percent(level: float) -> str:
+    """A level as the tutorial's file names have it.
+
+    >>> percent(0.3), percent(0.125)
+    ('30', '12.5')
+    """
+    return f"{100 * level:.10g}"
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    """The configuration as JSON can hold it."""
+    return asdict(config)
+
+
+def from_json(saved: Mapping[str, Any]) -> Config:
+    """The configuration that `to_json` turned into JSON.
+
+    Raises:
+        InputError: It is none, or one of another version.
+    """
+    sections: dict[str, Any] = {}
+    for part in fields(Config):
+        kind = type(getattr(Config(), part.name))
+        try:
+            values = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in saved[part.name].items()
+            }
+            sections[part.name] = kind(**values)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError("config.json", expected="a configuration", got=repr(error)) from error
+    return Config(**sections)
+
+
+def differences(saved: Config, asked: Config) -> list[str]:
+    """What a run would have to be another run for, as ``--name: saved, not asked``.
+
+    A longer run is the same run, and so is one whose figures go elsewhere.
+    """
+    now = dict(_settings(asked, "data", "model", "corruption", "training"))
+    told = []
+    for name, value in _settings(saved, "data", "model", "corruption", "training"):
+        longer = name == "epochs" and None not in (value, now[name]) and now[name] >= value
+        if now[name] != value and not longer:
+            flag = name.replace("_", "-")
+            told.append(f"--{flag} is {_words(value)} there, {_words(now[name])} here")
+    return told
+
+
+def resumed(saved: Config, output: Output) -> Config:
+    """The saved configuration with this call's places for output."""
+    return replace(saved, output=replace(output, animate=saved.output.animate))
+
+
+def _settings(config: Config, *sections: str) -> Iterator[tuple[str, Any]]:
+    for section in sections:
+        part = getattr(config, section)
+        for setting in fields(part):
+            yield setting.name, getattr(part, setting.name)
+
+
+def _section(name: str) -> str:
+    return next(s.name for s in fields(Config) if hasattr(getattr(Config(), s.name), name))
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(_words(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
