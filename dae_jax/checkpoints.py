@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -143,11 +143,11 @@ class Checkpoints:
         )
 
 
-def append_metrics(path: Path, **metrics: Any) -> None:
+def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
     """Add one object to a ``metrics.jsonl``."""
     try:
         with path.open("a") as file:
-            file.write(json.dumps(metrics) + "\n")
+            file.write(json.dumps(row) + "\n")
     except OSError as error:
         raise unwritable(path, error) from error
 
@@ -164,9 +164,9 @@ def read_metrics(path: Path, up_to_epoch: float = math.inf) -> list[dict[str, An
     return [row for row in rows if row["epoch"] <= up_to_epoch]
 
 
-def rewind_metrics(path: Path, epoch: int) -> None:
-    """Forget what was told of epochs after the checkpoint, for they will be told again."""
-    rows = read_metrics(path, epoch)
+def write_metrics(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a whole ``metrics.jsonl``, in place of the one there: a resumed run first forgets what
+    was told of epochs after its checkpoint, for they will be told again."""
     write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 

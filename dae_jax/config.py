@@ -179,16 +179,16 @@ def validate(config: Config) -> None:
         raise InputError("--resume", expected="the --run-dir of the run to go on with", got="none")
 
 
-def figure_suffix(config: Config, data_name: str, seed: int) -> str:
+def figure_suffix(config: Config, data_name: str, seed: int, usual_epochs: int | None) -> str:
     """How a figure's name says that it is not the tutorial's experiment: empty if it is.
 
     Everything that changes the picture is named, so that no experiment overwrites another's figure.
 
-    >>> figure_suffix(Config(), "mnist", 123), figure_suffix(Config(), "mnist-sample", 7)
-    ('', '_mnist-sample_seed-7')
+    >>> figure_suffix(Config(), "mnist", 123, None), figure_suffix(Config(), "digits", 7, None)
+    ('', '_digits_seed-7')
     """
     words = [] if data_name == "mnist" else [data_name]
-    default = Config()
+    default = Config(training=Training(epochs=usual_epochs))
     for name, value in _settings(config, "data", "model", "corruption", "training"):
         if name in ("data", "corruption", "seeds"):
             continue
@@ -247,9 +247,13 @@ def differences(saved: Config, asked: Config) -> list[str]:
     return told
 
 
-def resumed(saved: Config, output: Output) -> Config:
-    """The saved configuration with this call's places for output."""
-    return replace(saved, output=replace(output, animate=saved.output.animate))
+def resumed(saved: Config, asked: Config) -> Config:
+    """The saved configuration, with this call's length and places for output."""
+    return replace(
+        saved,
+        training=replace(saved.training, epochs=asked.training.epochs),
+        output=replace(asked.output, animate=saved.output.animate),
+    )
 
 
 def _settings(config: Config, *sections: str) -> Iterator[tuple[str, Any]]:

@@ -178,8 +178,12 @@ def _mnist_contents() -> tuple[dict[str, bytearray], str]:
     cache = Path(platformdirs.user_cache_dir("dae_jax"), "mnist")
     contents = {}
     for part, facts in _MNIST.items():
-        with suppress(InputError):
-            contents[part] = _verified(cache / f"{formats.IDX_NAMES[part]}.gz", facts)
+        file = cache / f"{formats.IDX_NAMES[part]}.gz"
+        try:
+            contents[part] = _verified(file, facts)
+        except InputError:
+            with suppress(OSError):
+                file.unlink()
     if len(contents) < len(_MNIST):
         _download(cache, contents, asked)
     return {part: contents[part] for part in _MNIST}, str(cache)

@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def locality(W: ArrayLike, image_shape: Sequence[int], window: float = 1 / 3) -> NDArray[np.float64]:
+def locality(
+    W: ArrayLike, image_shape: Sequence[int], window: float = 1 / 3
+) -> NDArray[np.float64]:
     r"""How local each filter is: the largest share of its energy that one small square window holds.
 
     The energy of pixel p is :math:`(w_p - \mathrm{median}(w))^2`, summed over colours: the median

