@@ -27,16 +27,16 @@ class Params(NamedTuple):
     """Tied weights, equation (3): there is one matrix, and the decoder reads its transpose."""
 
     W: Float[AnyArray, "visible hidden"]
-    b: Float[AnyArray, "hidden"]  # noqa: F821  (jaxtyping axis names look like forward references)
-    b_prime: Float[AnyArray, "visible"]  # noqa: F821
+    b: Float[AnyArray, "hidden"]
+    b_prime: Float[AnyArray, "visible"]
 
 
 class UntiedParams(NamedTuple):
     """Untied weights: the decoder's matrix is a parameter of its own."""
 
     W: Float[AnyArray, "visible hidden"]
-    b: Float[AnyArray, "hidden"]  # noqa: F821
-    b_prime: Float[AnyArray, "visible"]  # noqa: F821
+    b: Float[AnyArray, "hidden"]
+    b_prime: Float[AnyArray, "visible"]
     W_prime: Float[AnyArray, "hidden visible"]
 
 

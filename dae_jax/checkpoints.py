@@ -152,7 +152,7 @@ def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
         raise unwritable(path, error) from error
 
 
-def read_metrics(path: Path, up_to_epoch: float = math.inf) -> list[dict[str, Any]]:
+def read_metrics(path: Path, up_to_epoch: int | float = math.inf) -> list[dict[str, Any]]:
     """The objects of a ``metrics.jsonl``; a line that a crash cut off is not one."""
     rows = []
     if path.exists():
@@ -166,7 +166,8 @@ def read_metrics(path: Path, up_to_epoch: float = math.inf) -> list[dict[str, An
 
 def write_metrics(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a whole ``metrics.jsonl``, in place of the one there: a resumed run first forgets what
-    was told of epochs after its checkpoint, for they will be told again."""
+    was told of epochs after its checkpoint, for they will be told again.
+    """
     write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 

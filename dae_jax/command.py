@@ -105,8 +105,13 @@ class Progress:
 
     def __init__(self, epochs: int, start: int = 0):
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         self._epochs = epochs
         self._console = Console(highlight=False, soft_wrap=True)

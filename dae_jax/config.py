@@ -1,5 +1,4 @@
-"""What can be chosen: one frozen dataclass, from which the command line, its help and the record of a
-run are made."""
+"""What can be chosen: one frozen dataclass, from which the flags and the record of a run are made."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,8 @@ from dae_jax.errors import InputError
 
 @dataclass(frozen=True)
 class Data:
+    """Which images to learn from."""
+
     data: Annotated[
         str | None,
         arg(
@@ -38,6 +39,8 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
+    """What is trained."""
+
     n_hidden: int = 500
     """Hidden units."""
     tied: bool = True
@@ -50,6 +53,8 @@ class Model:
 
 @dataclass(frozen=True)
 class Corruption:
+    """What is done to the inputs."""
+
     corruption: tuple[float, ...] = (0.3,)
     """Corruption levels in [0, 1]: the probability that a pixel is lost, or the standard deviation of
     Gaussian noise in units of the scaled pixels. Several train in one compiled program."""
@@ -59,6 +64,8 @@ class Corruption:
 
 @dataclass(frozen=True)
 class Training:
+    """How it is trained."""
+
     cost: Literal["cross-entropy", "squared-error"] = "cross-entropy"
     """What is minimised, summed over pixels and averaged over the minibatch."""
     epochs: Annotated[
@@ -88,6 +95,8 @@ class Training:
 
 @dataclass(frozen=True)
 class Output:
+    """Where the results go."""
+
     output_dir: str = "filters"
     """Folder for the figures."""
     run_dir: Annotated[
@@ -164,7 +173,7 @@ def validate(config: Config) -> None:
     for name, value in {"learning-rate": t.learning_rate, "pixel-scale": d.pixel_scale}.items():
         if not (math.isfinite(value) and value > 0):
             raise InputError(f"--{name}", expected="a number above 0", got=value)
-    if not (0 <= t.seed and t.seed + t.seeds <= 2**32):
+    if not (t.seed >= 0 and t.seed + t.seeds <= 2**32):
         raise InputError("--seed", expected="seeds in [0, 2**32)", got=t.seed)
     if d.valid_fraction is not None and not 0 <= d.valid_fraction < 1:
         raise InputError("--valid-fraction", expected="a share in [0, 1)", got=d.valid_fraction)

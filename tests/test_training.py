@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from dae_jax import autoencoder as ae
 from dae_jax import corruption, training
 from dae_jax.errors import InputError
