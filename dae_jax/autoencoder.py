@@ -168,8 +168,9 @@ def cost(
         x: Clean images; in [0, 1] unless the decoder is linear.
         x_tilde: Their corrupted copies, the only thing that the encoder sees.
         objective: Equation (4), or the squared error.
-        decoder: ``"sigmoid"`` is equation (2); ``"linear"`` leaves its sigmoid away, for inputs that
-            are not in [0, 1] (Vincent et al. 2010, section 2.2), and fits the squared error alone.
+        decoder: ``"sigmoid"`` is equation (2); ``"linear"`` leaves its sigmoid away, for inputs
+            that are not in [0, 1] (Vincent et al. 2010, section 2.2), and fits the squared error
+            alone.
 
     Returns:
         A scalar: summed over the pixels, averaged over the minibatch.

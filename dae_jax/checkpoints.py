@@ -1,7 +1,8 @@
 """What a run leaves behind: its configuration, its metrics, its checkpoints and its parameters.
 
-A run directory holds ``config.json``, ``metrics.jsonl`` (an object an epoch), ``checkpoints/`` (Orbax,
-to go on from) and, at the end, ``params.safetensors`` (to use elsewhere) and ``results.json``.
+A run directory holds ``config.json``, ``metrics.jsonl`` (an object an epoch), ``checkpoints/``
+(Orbax, to go on from) and, at the end, ``params.safetensors`` (to use elsewhere) and
+``results.json``.
 """
 
 import json
@@ -32,8 +33,8 @@ PyTree = Any
 class Checkpoints:
     """The checkpoints of one run, written in the background, the newest two kept.
 
-    Each is written to a temporary folder that takes its place in one step, so that a crash leaves the
-    one before it. Use as a context manager: leaving it waits for the last one to be whole.
+    Each is written to a temporary folder that takes its place in one step, so that a crash leaves
+    the one before it. Use as a context manager: leaving it waits for the last one to be whole.
 
     Args:
         folder: Where they live.
@@ -165,18 +166,26 @@ def read_metrics(path: Path, up_to_epoch: int | float = math.inf) -> list[dict[s
 
 
 def write_metrics(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a whole ``metrics.jsonl``, in place of the one there: a resumed run first forgets what
-    was told of epochs after its checkpoint, for they will be told again.
+    """Write a whole ``metrics.jsonl``, in place of the one there.
+
+    A resumed run does so first, to forget what was told of epochs after its checkpoint.
     """
     write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def save_params(path: Path, params: AnyParams, about: Mapping[str, str] | None = None) -> Path:
-    """Write parameters as safetensors, a tensor a field: `W`, `b`, `b_prime`, perhaps `W_prime`."""
+def save_params(path: Path, params: AnyParams, about: Mapping[str, Any] | None = None) -> Path:
+    """Write parameters as safetensors, a tensor a field: `W`, `b`, `b_prime`, perhaps `W_prime`.
+
+    Args:
+        path: Where to.
+        params: The model.
+        about: What the file's metadata says of it, as JSON under one name: safetensors writes
+            several names in any order, and equal models are to be equal files.
+    """
     from safetensors.numpy import save
 
     tensors = {name: np.ascontiguousarray(value) for name, value in params._asdict().items()}
-    return write_whole(path, save(tensors, metadata=dict(about or {})))
+    return write_whole(path, save(tensors, {"dae_jax": json.dumps(about or {})}))
 
 
 def load_params(path: str | os.PathLike[str]) -> AnyParams:

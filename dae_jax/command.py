@@ -1,4 +1,4 @@
-"""What every command does alike: parse its flags, set JAX up, show progress, end with a clear line."""
+"""What every command does alike: parse flags, set JAX up, show progress, end with a clear line."""
 
 import contextlib
 import io
@@ -30,7 +30,7 @@ def parse(kind: type[C], argv: Sequence[str], prog: str, default: C | None = Non
                 kind,
                 prog=prog,
                 args=argv,
-                default=default,
+                default=kind() if default is None else default,
                 config=(tyro.conf.OmitArgPrefixes,),
             )
     except SystemExit as exit:
@@ -86,7 +86,7 @@ def set_up_jax(precision: str, n_members: int) -> None:
     if n_members > 1:
         with contextlib.suppress(RuntimeError):  # devices exist already: take what there is
             jax.config.update("jax_num_cpu_devices", min(n_members, _cores()))
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.values["jax_compilation_cache_dir"]:
         cache = os.path.join(platformdirs.user_cache_dir("dae_jax"), "xla")
         jax.config.update("jax_compilation_cache_dir", cache)
     # The epoch compiles in less than the second below which JAX would not keep it. The cache is a
@@ -137,6 +137,7 @@ class Progress:
             self._bar.stop()
 
     def tell(self, epoch: int, cost: str, images_per_second: float, seconds_left: float) -> None:
+        """Show an epoch that has ended, counted from 1."""
         told = f"cost {cost}  {images_per_second:,.0f} images/s"
         if self._bar:
             self._bar.update(self._task, completed=epoch, told=told)
@@ -146,7 +147,7 @@ class Progress:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Within, the first Ctrl-C only makes the yielded function say True; a second one interrupts."""
+    """Make the first Ctrl-C only be told, by the function yielded; a second one interrupts."""
     import signal
 
     asked = False

@@ -1,4 +1,4 @@
-"""What can be chosen: one frozen dataclass, from which the flags and the record of a run are made."""
+"""What can be chosen: one frozen dataclass, which makes the flags and the record of a run."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -48,7 +48,7 @@ class Model:
     init: Literal["tutorial", "jax"] = "tutorial"
     """Who draws the initial weights: the tutorial's legacy NumPy generator, bit for bit, or JAX."""
     decoder: Literal["sigmoid", "linear"] = "sigmoid"
-    """The decoder's output: in (0, 1), or any number (for inputs not in [0, 1]; squared error only)."""
+    """The output: in (0, 1), or any number, for inputs not in [0, 1] and squared error only."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Corruption:
     """What is done to the inputs."""
 
     corruption: tuple[float, ...] = (0.3,)
-    """Corruption levels in [0, 1]: the probability that a pixel is lost, or the standard deviation of
-    Gaussian noise in units of the scaled pixels. Several train in one compiled program."""
+    """Levels in [0, 1]: the probability that a pixel is lost or, for Gaussian noise, its standard
+    deviation in units of the scaled pixels. Several levels train in one compiled program."""
     noise: Literal["masking", "gaussian", "salt-and-pepper"] = "masking"
     """What corrupts the inputs."""
 
@@ -72,7 +72,7 @@ class Training:
         int | None,
         arg(
             metavar="INT",
-            help_behavior_hint="(default: 15 for mnist; for other data as many as make 37500 updates, too)",
+            help_behavior_hint="(default: 15 for mnist, else as many as make 37500 updates)",
         ),
     ] = None
     """Passes over the training images."""
@@ -104,7 +104,7 @@ class Output:
     ] = None
     """Folder for configuration, metrics, checkpoints and parameters."""
     resume: bool = False
-    """Go on where the run in --run-dir stopped, to the same bits; flags not given are taken from it."""
+    """Go on where the run in --run-dir stopped; flags not given are taken from it."""
     animate: bool = False
     """Also write a GIF of the filters emerging."""
     debug: bool = False

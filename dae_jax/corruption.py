@@ -16,13 +16,13 @@ from dae_jax.objectives import AnyArray
 
 def mask(
     key: Key[Array, ""], x: Float[AnyArray, "..."], level: float | Float[AnyArray, ""]
-) -> Float[AnyArray, "..."]:
+) -> Float[Array, "..."]:
     r"""Masking noise: each entry is set to zero with probability `level`, independently.
 
     .. math:: \tilde x_i = x_i m_i, \qquad m_i \sim \mathrm{Bernoulli}(1 - \text{level})
 
-    What is kept is kept as it is. Dropout would divide it by ``1 - level``; the dA does not, for the
-    clean input is what has to come out.
+    What is kept is kept as it is. Dropout would divide it by ``1 - level``; the dA does not, for
+    the clean input is what has to come out.
 
     Args:
         key: A JAX random key.
@@ -41,7 +41,7 @@ def mask(
 
 def gaussian(
     key: Key[Array, ""], x: Float[AnyArray, "..."], scale: float | Float[AnyArray, ""]
-) -> Float[AnyArray, "..."]:
+) -> Float[Array, "..."]:
     r"""Additive isotropic Gaussian noise.
 
     .. math:: \tilde x_i = x_i + \text{scale}\,\epsilon_i, \qquad \epsilon_i \sim N(0, 1)
@@ -54,12 +54,12 @@ def gaussian(
     Returns:
         The corrupted input, of `x`'s shape and dtype.
     """
-    return x + jnp.asarray(scale, x.dtype) * jax.random.normal(key, x.shape, x.dtype)
+    return jnp.asarray(x) + jnp.asarray(scale, x.dtype) * jax.random.normal(key, x.shape, x.dtype)
 
 
 def salt_and_pepper(
     key: Key[Array, ""], x: Float[AnyArray, "..."], level: float | Float[AnyArray, ""]
-) -> Float[AnyArray, "..."]:
+) -> Float[Array, "..."]:
     """Salt-and-pepper noise: each entry becomes 0 or 1, at even odds, with probability `level`.
 
     Args:

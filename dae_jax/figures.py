@@ -29,9 +29,9 @@ def tile_raster_images(
     """Lay flattened images out on a grid: the tutorial's function, with its results to the byte.
 
     Args:
-        X: Images as rows, (n, height * width); the first ones are drawn, row by row, and tiles beyond
-            the last image stay black. Or a 4-tuple of such arrays, the channels red, green, blue and
-            alpha, in which ``None`` stands for black, or for opaque alpha.
+        X: Images as rows, (n, height * width); the first ones are drawn, row by row, and tiles
+            beyond the last image stay black. Or a 4-tuple of such arrays, the channels red, green,
+            blue and alpha, in which ``None`` stands for black, or for opaque alpha.
         img_shape: (height, width) of an image.
         tile_shape: (rows, columns) of the grid.
         tile_spacing: Black pixels (below, beside) each tile, none at the outer edge.
@@ -39,8 +39,8 @@ def tile_raster_images(
         output_pixel_vals: Return bytes, 255 times the values, cut off; otherwise `X`'s own dtype.
 
     Returns:
-        The sheet, (rows * (height + spacing) - spacing, likewise the width), of 4 channels if `X` is
-        a tuple.
+        The sheet, (rows * (height + spacing) - spacing, likewise the width), of 4 channels if `X`
+        is a tuple.
 
     Raises:
         InputError: Shapes that are no pairs, a tuple of other than four channels, rows of another
@@ -94,9 +94,9 @@ def tile_raster_images(
 
 def scale_to_unit_interval(rows: ArrayLike, eps: float = 1e-8) -> NDArray[Any]:
     """Stretch each row to [0, 1]; a constant row becomes 0, for which `eps` is there."""
-    rows = np.asarray(rows)
-    rows = rows - rows.min(axis=1, keepdims=True)
-    return rows * (1.0 / (rows.max(axis=1, keepdims=True) + eps))
+    array = np.asarray(rows)
+    array = array - array.min(axis=1, keepdims=True)
+    return array * (1.0 / (array.max(axis=1, keepdims=True) + eps))
 
 
 def _sheet_shape(
@@ -198,7 +198,7 @@ def save_png(path: Path, sheet: NDArray[np.uint8], about: Mapping[str, Any], zoo
 
 
 def save_gif(path: Path, frames: Sequence[str | os.PathLike[str]], milliseconds: int = 120) -> Path:
-    """Make an animation of saved sheets; the last one stays for two seconds, then it begins anew."""
+    """Make an animation of saved sheets; the last one stays for two seconds, then it loops."""
     from PIL import Image
 
     images = []

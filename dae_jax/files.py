@@ -14,8 +14,8 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> Path:
     The content goes to a temporary file beside `path`, which then takes its place in one step.
 
     Raises:
-        InputError: The folder cannot be made or written, or the disk is full. An older file at `path`
-            is still there.
+        InputError: The folder cannot be made or written, or the disk is full. An older file at
+            `path` is still there.
     """
     path = Path(path)
     content = content.encode() if isinstance(content, str) else content

@@ -9,12 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 def locality(
     W: ArrayLike, image_shape: Sequence[int], window: float = 1 / 3
 ) -> NDArray[np.float64]:
-    r"""How local each filter is: the largest share of its energy that one small square window holds.
+    r"""How local each filter is: the largest share of its energy in one small square window.
 
     The energy of pixel p is :math:`(w_p - \mathrm{median}(w))^2`, summed over colours: the median
-    takes away the flat background of a filter, which says nothing. The window is a third of the image
-    on each side (9 x 9 of 28 x 28). A single spot scores near 1; energy spread evenly scores the
-    window's share of the area, .10 for MNIST.
+    takes away the flat background of a filter, which says nothing. The window is a third of the
+    image on each side (9 x 9 of 28 x 28). A single spot scores near 1; energy spread evenly scores
+    the window's share of the area, .10 for MNIST.
 
     Args:
         W: Weights (n_visible, n_hidden).

@@ -21,8 +21,8 @@ def cross_entropy(
 
     With :math:`\log s(a) = a - \mathrm{softplus}(a)` and
     :math:`\log(1 - s(a)) = -\mathrm{softplus}(a)` this is
-    :math:`\sum_k \mathrm{softplus}(a_k) - x_k a_k`, which stays finite where a sigmoid saturates and
-    `log(z)` would be minus infinity.
+    :math:`\sum_k \mathrm{softplus}(a_k) - x_k a_k`, which stays finite where a sigmoid saturates
+    and `log(z)` would be minus infinity.
 
     Args:
         logits: The decoder's activations `a` before the sigmoid.

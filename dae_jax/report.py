@@ -195,7 +195,7 @@ def record(
 ) -> None:
     """Write a member's parameters, results and, of a sweep, its own share of the metrics."""
     folder = run.member_folder(i)
-    about = {name: str(result[name]) for name in ("corruption", "seed", "epochs")}
+    about = {name: result[name] for name in ("corruption", "seed", "epochs")}
     checkpoints.save_params(folder / "params.safetensors", model, about)
     write_whole(folder / "results.json", json.dumps(result, indent=2) + "\n")
     if len(run.names) > 1:

@@ -126,7 +126,7 @@ def check_range(dataset: "Dataset", settings: Config) -> None:
         got=f"{low:.4g} to {high:.4g}",
         do=f"pass --pixel-scale {images.max()}"
         if integers and low >= 0
-        else "scale them to [0, 1], or use --cost squared-error --decoder linear, which fit any range",
+        else "scale them to [0, 1], or use --cost squared-error --decoder linear, which fits any",
     )
 
 
@@ -230,7 +230,7 @@ def _after_epoch(
     if not told.finite:
         kept = saved.latest()
         raise InputError(
-            f"the cost turned to {told.cost} in epoch {told.epoch} and training stopped"
+            f"training diverged in epoch {told.epoch}: the cost is {' '.join(map(str, costs))}"
             + (f" (the checkpoint of epoch {kept} is kept)" if kept else ""),
             do=f"lower --learning-rate, which is {run.settings.training.learning_rate:g}",
         )

@@ -1,9 +1,9 @@
 """The one training loop: a compiled scan per epoch, and plain Python around it.
 
-A model is a pytree of parameters and a pure ``cost(params, batch, key) -> scalar``. The cost is passed
-as a `jax.tree_util.Partial`, whose bound numbers (a corruption level, say) are arguments of the
-compiled program and not constants in it: another level compiles nothing anew, and a stack of costs is
-a sweep.
+A model is a pytree of parameters and a pure ``cost(params, batch, key) -> scalar``. The cost is
+passed as a `jax.tree_util.Partial`, whose bound numbers (a corruption level, say) are arguments of
+the compiled program and not constants in it: another level compiles nothing anew, and a stack of
+costs is a sweep.
 """
 
 import time
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from dae_jax.errors import InputError
 
@@ -35,18 +35,15 @@ class State(NamedTuple):
 class Report(NamedTuple):
     """What one epoch told.
 
-    `state` is donated to the next epoch: take what you need of it before asking for the next report.
+    `state` is donated to the next epoch: take what you need of it before asking for the next
+    report.
     """
 
     epoch: int  # counted from 1
     cost: np.ndarray  # mean over the epoch's minibatches; () or, in a sweep, (members,)
+    finite: bool  # whether every cost and every parameter, of every member, is a finite number
     seconds: float
     state: State
-
-    @property
-    def finite(self) -> bool:
-        """Whether every cost is a number; a NaN anywhere in a minibatch ends up in its cost."""
-        return bool(np.isfinite(self.cost).all())
 
 
 def optimiser(
@@ -55,8 +52,8 @@ def optimiser(
     """The Optax optimiser of that name, its learning rate a number in its state.
 
     Args:
-        name: ``"sgd"`` is the tutorial's ``W -= learning_rate * gradient``; ``"momentum"`` adds .9 of
-            the step before; ``"adam"`` is Kingma & Ba's.
+        name: ``"sgd"`` is the tutorial's ``W -= learning_rate * gradient``; ``"momentum"`` adds .9
+            of the step before; ``"adam"`` is Kingma & Ba's.
         learning_rate: Above 0. Traced, not compiled in.
     """
     make: Callable[..., optax.GradientTransformation] = {
@@ -77,8 +74,12 @@ def _epoch(
     optimizer: optax.GradientTransformation,
     batch_size: int,
     shuffle: bool,
-) -> tuple[State, Float[Array, ""]]:
-    """One pass over `data`: the function that everything below compiles."""
+) -> tuple[State, tuple[Float[Array, ""], Bool[Array, ""]]]:
+    """One pass over `data`, the function that everything below compiles.
+
+    Returns:
+        The new state; and the mean cost, and whether all that was computed is finite.
+    """
     n_images = jax.tree.leaves(data)[0].shape[0]
     n_batches = n_images // batch_size
     epoch_key = jax.random.fold_in(key, epoch)
@@ -100,7 +101,9 @@ def _epoch(
         return State(optax.apply_updates(state.params, updates), opt_state), value
 
     state, costs = jax.lax.scan(step, state, (jnp.arange(n_batches), chosen))
-    return state, costs.mean()
+    numbers = [costs, *jax.tree.leaves(state.params)]
+    finite = jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in numbers]))
+    return state, (costs.mean(), finite)
 
 
 _STATIC = ("optimizer", "batch_size", "shuffle")
@@ -117,14 +120,14 @@ def run_sweep_epoch(
     *,
     mesh: Mesh,
     **static: Any,
-) -> tuple[State, Float[Array, "members"]]:
+) -> tuple[State, tuple[Float[Array, "members"], Bool[Array, "members"]]]:
     """One epoch of every member of a sweep, the members spread over the devices of `mesh`."""
 
-    def one(member: tuple[State, Any, Array], data: PyTree, epoch: Array) -> tuple[State, Array]:
+    def one(member: tuple[State, Any, Array], data: PyTree, epoch: Array) -> PyTree:
         state, cost, key = member
         return _epoch(state, cost, data, key, epoch, **static)
 
-    def local(members: PyTree, data: PyTree, epoch: Array) -> tuple[State, Array]:
+    def local(members: PyTree, data: PyTree, epoch: Array) -> PyTree:
         # A GPU is kept busy by all members at once. A CPU core is busy with one, and products of
         # separate matrices run faster there than one batched product.
         if mesh.devices.flat[0].platform == "cpu":
@@ -165,10 +168,11 @@ def fit(
 ) -> Iterator[Report]:
     """Train, yielding a `Report` after each epoch; everything else is code around this generator.
 
-    Minibatches are taken in the order of the file unless `shuffle` asks for another order every epoch.
-    **The remainder is dropped**: of 1,003 images and a batch size of 20, the last 3 (in the order of
-    that epoch) are not seen, as in the tutorial. Keys are folded in by (epoch, step), so that a run
-    resumed with ``start=k`` repeats to the bit what an uninterrupted one does after epoch k.
+    Minibatches are taken in the order of the file unless `shuffle` asks for another order every
+    epoch. **The remainder is dropped**: of 1,003 images and a batch size of 20, the last 3 (in the
+    order of that epoch) are not seen, as in the tutorial. Keys are folded in by (epoch, step), so
+    that a run resumed with ``start=k`` repeats to the bit what an uninterrupted one does after
+    epoch k.
 
     Args:
         cost: ``cost(params, batch, key) -> scalar``, a `jax.tree_util.Partial`. In a sweep its
@@ -208,7 +212,7 @@ def fit(
 
 
 def _epochs(
-    run: Callable[..., tuple[State, Array]],
+    run: Callable[..., tuple[State, PyTree]],
     static: dict[str, Any],
     cost: Callable[..., Array],
     state: State,
@@ -220,18 +224,19 @@ def _epochs(
 ) -> Iterator[Report]:
     for epoch in range(start, epochs):
         began = time.perf_counter()
-        state, value = run(state, cost, data, key, epoch, **static)
-        costs = np.asarray(value)  # waits for the device
+        state, told = run(state, cost, data, key, epoch, **static)
+        costs, finite = jax.device_get(told)  # waits for the device
         yield Report(
             epoch + 1,
             costs[:n_members] if n_members else costs,
+            bool(np.all(finite)),
             time.perf_counter() - began,
             jax.tree.map(lambda a: a[:n_members], state) if n_members else state,
         )
 
 
 def start_state(params: PyTree, optimizer: optax.GradientTransformation) -> State:
-    """The state before the first step; of stacked parameters, give ``jax.vmap(optimizer.init)``'s."""
+    """The state before the first step."""
     return State(params, optimizer.init(params))
 
 

@@ -145,6 +145,6 @@ def test_gif_has_a_frame_a_sheet(tmp_path, channels):
 
 def test_an_unwritable_place_is_one_line_and_leaves_the_old_file(tmp_path):
     (tmp_path / "file").write_text("old")
-    with pytest.raises(InputError, match="cannot write .*file/a.png"):
+    with pytest.raises(InputError, match=r"cannot write .*file/a\.png"):
         figures.save_png(tmp_path / "file" / "a.png", np.zeros((2, 2), np.uint8), {})
     assert (tmp_path / "file").read_text() == "old"

@@ -256,7 +256,18 @@ def test_an_impossible_batch_size_is_refused_before_anything_runs(batch_size):
         train(batch_size=batch_size)
 
 
-def test_a_report_knows_when_a_cost_is_not_finite():
-    told = training.Report(1, np.array([1.0, np.nan]), 0.1, None)
-    assert not told.finite
-    assert told._replace(cost=np.array(3.0)).finite
+@pytest.mark.parametrize(("rate", "finite"), [(0.1, True), (np.inf, False)])
+def test_a_report_knows_when_costs_or_parameters_are_not_finite(rate, finite):
+    """One step: its cost is that of the first parameters, and good; its outcome is not."""
+    optimizer = training.optimiser("sgd", rate)
+    (report,) = training.fit(
+        dae(),
+        begin(optimizer),
+        DATA,
+        jax.random.key(0),
+        optimizer=optimizer,
+        epochs=1,
+        batch_size=43,
+    )
+    assert np.isfinite(report.cost)
+    assert report.finite is finite
