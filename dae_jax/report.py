@@ -124,7 +124,7 @@ def finish(run: Run, params: Any, rows: list[dict[str, Any]]) -> None:
         print(f"{draw_comparison(run, params)}  the same units, a column a level")
     if run.settings.training.seeds > 1:
         _print_spread(results)
-    costs = " ".join(f"{result['cost']:.6g}" for result in results)
+    costs = " ".join(f"{result['cost']:#.6g}" for result in results)
     print(
         f"cost {costs} after {run.epochs} epochs on {run.dataset.name}; {updates:,} updates "
         f"in {seconds:.1f} s, {speed['images_per_second']:,} images/s; run {run.folder}"

@@ -243,7 +243,7 @@ def _after_epoch(
     saved.save(told.epoch, told.state)
     images = run.updates * run.settings.training.batch_size * len(costs)
     left = (run.epochs - told.epoch) * told.seconds
-    words = " ".join(f"{cost:.6g}" for cost in costs)
+    words = " ".join(f"{cost:#.6g}" for cost in costs)
     progress.tell(told.epoch, words, images / told.seconds, left)
 
 

@@ -128,9 +128,7 @@ def run_sweep_epoch(
         return _epoch(state, cost, data, key, epoch, **static)
 
     def local(members: PyTree, data: PyTree, epoch: Array) -> PyTree:
-        # A GPU is kept busy by all members at once. A CPU core is busy with one, and products of
-        # separate matrices run faster there than one batched product.
-        if mesh.devices.flat[0].platform == "cpu":
+        if _one_after_another(mesh):
             return jax.lax.map(lambda member: one(member, data, epoch), members)
         return jax.vmap(one, in_axes=(0, None, None))(members, data, epoch)
 
@@ -142,6 +140,15 @@ def run_sweep_epoch(
         check_vma=False,
     )
     return spread((state, cost, keys), data, jnp.asarray(epoch))
+
+
+def _one_after_another(mesh: Mesh) -> bool:
+    """How a device goes through its members.
+
+    A GPU is kept busy by all of them at once. A CPU core is busy with one, and products of separate
+    matrices run faster there than one batched product.
+    """
+    return mesh.devices.flat[0].platform == "cpu"
 
 
 def stack(members: list[PyTree]) -> PyTree:

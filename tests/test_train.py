@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from dae_jax import autoencoder, checkpoints, command, datasets, train
+from dae_jax import autoencoder, checkpoints, command, datasets, mnist, train
 
 SMALL = ("--n-hidden", "16", "--epochs", "3")
 
@@ -320,7 +320,7 @@ def test_resuming_a_folder_of_another_kind_is_refused(call):
 
 
 def test_without_mnist_the_sample_is_used_and_loudly_said(call, monkeypatch):
-    monkeypatch.setattr(datasets, "MIRRORS", ("http://127.0.0.1:9/",))
+    monkeypatch.setattr(mnist, "MIRRORS", ("http://127.0.0.1:9/",))
     status, out, _ = call("--run-dir", "r", "--epochs", "1", data=None)
     assert status == 0
     assert out.splitlines()[0].startswith("*** MNIST is not to be had: training on mnist-sample")

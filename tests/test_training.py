@@ -228,6 +228,26 @@ def test_a_sweeps_members_are_the_runs_alone(n):
         assert_same(training.member(reports[-1][1], i), state)
 
 
+def test_members_at_once_as_on_a_gpu_do_what_members_in_turn_do(monkeypatch):
+    monkeypatch.setattr(training, "_one_after_another", lambda mesh: False)
+    optimizer = training.optimiser("sgd", 0.1)
+    levels = [0.0, 0.3, 0.5]
+    fit = training.fit(
+        training.stack([dae(level) for level in levels]),
+        training.stack([begin(optimizer) for _ in levels]),
+        DATA,
+        jnp.stack([jax.random.key(0) for _ in levels]),
+        optimizer=optimizer,
+        epochs=2,
+        batch_size=10,
+    )
+    costs = np.array([report.cost for report in fit]).T
+    for level, together in zip(levels, costs, strict=True):
+        alone = [cost for _, cost in train(level, epochs=2)[0]]
+        # the same masks; a batched product may round otherwise
+        np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
 def test_a_sweep_compiles_once():
     traces = []
 

