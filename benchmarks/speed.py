@@ -82,7 +82,7 @@ def dae_jax(
     how: Any = {"optimizer": optimizer, "epochs": sys.maxsize, "batch_size": batch}
     reports = training.fit(start[0], start[1], data, start[2], **how)
     # A report has waited for the device. A sweep's first level is the one that others have alone.
-    return lambda: [float(next(reports).cost.reshape(-1)[0]) for _ in range(epochs)][0]
+    return lambda: [next(reports).cost.reshape(-1)[0].item() for _ in range(epochs)][-1]
 
 
 def load_torch(folder: Path, batch: int, device: str) -> tuple[Any, list[Any], Any]:
@@ -315,7 +315,7 @@ def run_train(folder: Path, data: str, *words: str) -> tuple[float, float]:
     flags = ["--data", data, "--run-dir", str(out / "run"), "--output-dir", str(out / "figures")]
     began = time.time()
     process = subprocess.Popen([sys.executable, *words, *flags], stdout=subprocess.DEVNULL)
-    # Of this child alone. Linux counts in what its parent had: hence a parent without JAX or images.
+    # Of this child alone; Linux counts in what its parent has: hence a parent without JAX or images.
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -444,6 +444,8 @@ def facts_of(about: Row) -> Row:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         cpu = next(line.split(": ")[1] for line in lines if line.startswith("model name"))
     facts = {"date": str(datetime.date.today()), "cpu": cpu, "cores": command._cores()} | about
+    if hasattr(os, "getloadavg"):
+        facts["load before"] = f"{os.getloadavg()[0]:.1f} (others' work slows PyTorch most)"
     for name in ("jax", "torch", "numpy"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             facts[name] = importlib.metadata.version(name)

@@ -79,7 +79,7 @@ def _prepare(settings: Config) -> "Run":
 
     d, t = settings.data, settings.training
     how = {"valid_fraction": d.valid_fraction, "image_size": d.image_size}
-    dataset = datasets.load_default() if d.data is None else datasets.load(d.data, **how)
+    dataset = datasets.load(d.data, **how) if d.data is not None else datasets.load_default(**how)
     instead = d.data is None and dataset.name != "mnist"
     if instead:
         print(f"*** MNIST is not to be had: training on {dataset.name} ({dataset.source}) ***")
