@@ -282,6 +282,17 @@ def worker(folder: Path, how: Row) -> Iterator[Callable[[str], Any]]:
         process.communicate()
 
 
+def busy_share(seconds: float) -> float:
+    """How busy the cores are while no contestant runs; 0 where Linux does not tell."""
+    stat, ticks = Path("/proc/stat"), []
+    for pause in (seconds, 0):
+        line = stat.read_text().split()[1:9] if stat.exists() else [0] * 8
+        ticks.append(np.array(line, int))
+        time.sleep(pause)
+    passed = ticks[1] - ticks[0]
+    return float(1 - passed[3:5].sum() / passed.sum()) if passed.any() else 0.0
+
+
 def measure(folder: Path, rounds: int, entries: dict[str, Row]) -> dict[str, Row]:
     """All entries in turns; the first is the one that the others are compared with."""
     with contextlib.ExitStack() as stack:
@@ -290,7 +301,8 @@ def measure(folder: Path, rounds: int, entries: dict[str, Row]) -> dict[str, Row
         for name in [name for _ in range(rounds) for name in rows if "skip" not in rows[name]]:
             # Threads of OpenMP and OpenBLAS spin for up to .2 s after their last work. Forbidding
             # it (OMP_WAIT_POLICY=PASSIVE) would slow PyTorch down; so they get time to go to sleep.
-            time.sleep(0.3)
+            time.sleep(0.25)
+            rows[name].setdefault("others", []).append(busy_share(0.25))
             rows[name]["seconds"].append(asks[name]("go\n"))
     if reason := next(iter(rows.values())).get("skip"):
         raise SystemExit(f"{next(iter(rows))}: {reason}")
@@ -315,7 +327,7 @@ def run_train(folder: Path, data: str, *words: str) -> tuple[float, float]:
     flags = ["--data", data, "--run-dir", str(out / "run"), "--output-dir", str(out / "figures")]
     began = time.time()
     process = subprocess.Popen([sys.executable, *words, *flags], stdout=subprocess.DEVNULL)
-    # Of this child alone; Linux counts in what its parent has: hence a parent without JAX or images.
+    # Of this child alone. Linux counts in what its parent has: so that has no JAX and no images.
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -409,6 +421,11 @@ def show(table: str, rows: dict[str, Row]) -> None:
             lines.append([name, f"{median(seconds):.3f}", f"{min(seconds):.3f}", times, cost])
         elif "skip" in row:
             lines.append([name, "", "", "", f"skipped: {row['skip']}"])
+    others = max((median(row["others"]) for row in rows.values() if "others" in row), default=0)
+    if others > 0.1:  # PyTorch's and NumPy's threads wait for each other, spinning
+        print(
+            f"*** Other work kept the cores {others:.0%} busy: it slows PyTorch most. Run again.\n"
+        )
     if lines:
         markdown(["", "median s", "min s", f"times {first}", "cost of epoch 1"], lines)
     asked = []
@@ -444,8 +461,6 @@ def facts_of(about: Row) -> Row:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         cpu = next(line.split(": ")[1] for line in lines if line.startswith("model name"))
     facts = {"date": str(datetime.date.today()), "cpu": cpu, "cores": command._cores()} | about
-    if hasattr(os, "getloadavg"):
-        facts["load before"] = f"{os.getloadavg()[0]:.1f} (others' work slows PyTorch most)"
     for name in ("jax", "torch", "numpy"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             facts[name] = importlib.metadata.version(name)

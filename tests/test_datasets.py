@@ -3,10 +3,8 @@
 import gzip
 import os
 import pickle
-import struct
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ import pytest
 from PIL import Image
 
 from dae_jax import datasets, formats, mnist
-from dae_jax.errors import InputError
+from helpers import idx_bytes, refused
 
 REAL_DATA = os.environ.get("DAE_JAX_DATA", "")
 
@@ -25,21 +23,6 @@ def no_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
     monkeypatch.delenv("DAE_JAX_DATA", raising=False)
     monkeypatch.setattr(mnist, "MIRRORS", ())
-
-
-def refused(call: Callable, *words: str) -> str:
-    with pytest.raises(InputError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
-    return message
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    sizes = struct.pack(f">{array.ndim}I", *array.shape)
-    return bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes()
 
 
 @pytest.fixture

@@ -12,28 +12,7 @@ import pytest
 
 from dae_jax import formats
 from dae_jax.errors import InputError
-
-IDX_CODES = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    code = IDX_CODES[array.dtype.str[1:]]
-    sizes = struct.pack(f">{array.ndim}I", *array.shape)
-    return (
-        bytes([0, 0, code, array.ndim])
-        + sizes
-        + array.astype(array.dtype.newbyteorder(">")).tobytes()
-    )
-
-
-def refused(read, path: Path, *words: str) -> str:
-    with pytest.raises(InputError) as caught:
-        read(path)
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in (path.name, *words):
-        assert word in message
-    return message
+from helpers import IDX_CODES, idx_bytes, refused_file
 
 
 @pytest.mark.parametrize("dtype", IDX_CODES)
@@ -78,7 +57,7 @@ BROKEN_IDX = {
 def test_an_idx_file_is_refused_with(tmp_path, case):
     content, word = BROKEN_IDX[case]
     (tmp_path / "broken-idx").write_bytes(content)
-    refused(formats.read_idx, tmp_path / "broken-idx", word)
+    refused_file(formats.read_idx, tmp_path / "broken-idx", word)
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -88,7 +67,7 @@ def test_an_impossible_claim_is_refused_before_anything_is_read(tmp_path, zipped
     limits = []
     read = formats._read
     monkeypatch.setattr(formats, "_read", lambda s, limit: limits.append(limit) or read(s, limit))
-    refused(formats.read_idx, tmp_path / "bomb", "claims 4611686018427387916")
+    refused_file(formats.read_idx, tmp_path / "bomb", "claims 4611686018427387916")
     assert limits == [formats._HEADER_BYTES]
 
 
@@ -101,9 +80,9 @@ def test_no_more_than_is_claimed_is_unzipped(tmp_path):
 def test_a_folder_a_missing_file_and_a_pipe_are_no_files(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
-    refused(formats.read_idx, tmp_path / "pipe", "no such file")
-    refused(formats.read_npy, tmp_path / "folder", "a folder")
-    refused(formats.read_npz, tmp_path / "missing", "no such file")
+    refused_file(formats.read_idx, tmp_path / "pipe", "no such file")
+    refused_file(formats.read_npy, tmp_path / "folder", "a folder")
+    refused_file(formats.read_npz, tmp_path / "missing", "no such file")
 
 
 def test_parsing_idx_names_what_it_parses():
@@ -147,7 +126,7 @@ def test_labels_and_tests_may_be_missing_from_an_idx_folder(tmp_path):
 )
 def test_an_idx_folder_needs_images_and_as_many_labels(tmp_path, counts, word):
     write_idx_folder(tmp_path, **counts)
-    refused(formats.read_idx_folder, tmp_path, word)
+    refused_file(formats.read_idx_folder, tmp_path, word)
 
 
 def npy_bytes(array: np.ndarray, version: tuple[int, int] | None = None) -> bytes:
@@ -202,10 +181,10 @@ BROKEN_NPY = {
 @pytest.mark.parametrize("case", BROKEN_NPY)
 def test_an_npy_array_is_refused_with(tmp_path, case):
     (tmp_path / "x.npy").write_bytes(BROKEN_NPY[case])
-    refused(formats.read_npy, tmp_path / "x.npy", ".npy array")
+    refused_file(formats.read_npy, tmp_path / "x.npy", ".npy array")
     with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("inner.npy", BROKEN_NPY[case])
-    refused(formats.read_npz, tmp_path / "x.npz", "[inner]")
+    refused_file(formats.read_npz, tmp_path / "x.npz", "[inner]")
 
 
 class Harmful:
@@ -220,8 +199,8 @@ def test_object_arrays_are_refused_and_not_unpickled(tmp_path):
     array = np.array([Harmful(os.mkdir, str(tmp_path / "harm"))], dtype=object)
     np.save(tmp_path / "x.npy", array, allow_pickle=True)
     np.savez(tmp_path / "x.npz", inner=array)
-    refused(formats.read_npy, tmp_path / "x.npy", "pickle")
-    refused(formats.read_npz, tmp_path / "x.npz", "[inner]")
+    refused_file(formats.read_npy, tmp_path / "x.npy", "pickle")
+    refused_file(formats.read_npz, tmp_path / "x.npz", "[inner]")
     assert not (tmp_path / "harm").exists()
 
 
@@ -236,20 +215,20 @@ def zip_with_claimed_size(path: Path, size: int) -> None:
 
 def test_an_archive_is_refused_that_claims_more_than_it_can_hold(tmp_path):
     zip_with_claimed_size(tmp_path / "x.npz", 2**31)
-    refused(formats.read_npz, tmp_path / "x.npz", "cannot hold")
+    refused_file(formats.read_npz, tmp_path / "x.npz", "cannot hold")
 
 
 def test_an_archive_is_refused_whose_members_overlap(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("x.npy", npy_bytes(np.zeros(1000)))
         archive.filelist += archive.filelist * 9
-    refused(formats.read_npz, tmp_path / "x.npz", "cannot hold")
+    refused_file(formats.read_npz, tmp_path / "x.npz", "cannot hold")
 
 
 def test_an_archive_is_refused_that_is_packed_by_another_method(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("x.npy", FINE_NPY)
-    refused(formats.read_npz, tmp_path / "x.npz", "cannot hold")
+    refused_file(formats.read_npz, tmp_path / "x.npz", "cannot hold")
 
 
 def test_a_broken_archive_is_refused(tmp_path):
@@ -259,7 +238,7 @@ def test_a_broken_archive_is_refused(tmp_path):
     flipped[500] ^= 1
     for content in (b"no zip", whole[:-50], whole[:4000] + whole[4010:], bytes(flipped)):
         (tmp_path / "x.npz").write_bytes(content)
-        refused(formats.read_npz, tmp_path / "x.npz")
+        refused_file(formats.read_npz, tmp_path / "x.npz")
 
 
 def test_what_is_no_array_in_an_archive_is_passed_over(tmp_path):

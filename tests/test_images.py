@@ -6,18 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dae_jax.errors import InputError
 from dae_jax.images import IMAGE_SUFFIXES, read_image_folder
-
-
-def refused(read, path: Path, *words: str) -> str:
-    with pytest.raises(InputError) as caught:
-        read(path)
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in (path.name, *words):
-        assert word in message
-    return message
+from helpers import refused_file
 
 
 def save(path: Path, values: np.ndarray, mode: str | None = None, **options) -> None:
@@ -88,13 +78,13 @@ def test_16_bits_are_scaled_and_not_clipped(tmp_path, name):
 
 def test_values_of_unknown_range_are_refused(tmp_path):
     save(tmp_path / "x.tif", np.array([[0.5]], np.float32))
-    refused(lambda path: read_image_folder(path.parent), tmp_path / "x.tif", "32-bit")
+    refused_file(lambda path: read_image_folder(path.parent), tmp_path / "x.tif", "32-bit")
 
 
 def test_images_of_different_sizes_need_an_image_size(tmp_path):
     save(tmp_path / "a.png", grey(1, 4, 6))
     save(tmp_path / "b.png", grey(2, 6, 4))
-    refused(
+    refused_file(
         read_image_folder, tmp_path,
         "a.png of (4, 6)", "b.png of (6, 4)", "--image-size HEIGHT WIDTH",
     )  # fmt: skip
@@ -111,7 +101,7 @@ def test_resizing_takes_the_mean_of_the_pixels_covered(tmp_path):
 @pytest.mark.parametrize("size", [(0, 4), (-1, 4), (10**6, 10**6)])
 def test_an_image_size_of_nothing_or_too_much_is_refused(tmp_path, size):
     save(tmp_path / "a.png", grey(1))
-    refused(lambda path: read_image_folder(path, size), tmp_path, "--image-size")
+    refused_file(lambda path: read_image_folder(path, size), tmp_path, "--image-size")
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
@@ -139,7 +129,7 @@ def test_an_unreadable_image_among_good_ones_is_named(tmp_path, content):
     save(tmp_path / "a.png", np.random.default_rng(0).integers(0, 255, (40, 40), np.uint8))
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "bad.png").write_bytes(whole[:900] if content == b"half" else content)
-    message = refused(lambda path: read_image_folder(path.parent), tmp_path / "bad.png")
+    message = refused_file(lambda path: read_image_folder(path.parent), tmp_path / "bad.png")
     assert content or "an empty file" in message
 
 
@@ -147,22 +137,22 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
     save(tmp_path / "bomb.png", grey(0, 40, 40))
     for limit in (1000, 100):  # Pillow warns up to twice its limit and raises beyond.
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        refused(lambda p: read_image_folder(p.parent), tmp_path / "bomb.png", "bomb")
+        refused_file(lambda p: read_image_folder(p.parent), tmp_path / "bomb.png", "bomb")
 
 
 def test_images_beside_class_folders_are_refused(tmp_path):
     save(tmp_path / "a.png", grey(1))
     save(tmp_path / "cats" / "b.png", grey(1))
-    refused(read_image_folder, tmp_path, "a.png", "cats")
+    refused_file(read_image_folder, tmp_path, "a.png", "cats")
 
 
 def test_a_class_without_images_is_named(tmp_path):
     save(tmp_path / "cats" / "b.png", grey(1))
     (tmp_path / "dogs").mkdir()
-    refused(lambda path: read_image_folder(path.parent), tmp_path / "dogs", "none")
+    refused_file(lambda path: read_image_folder(path.parent), tmp_path / "dogs", "none")
 
 
 def test_a_folder_without_images_or_that_is_missing_is_refused(tmp_path):
     (tmp_path / "README.txt").write_text("hello")
-    refused(read_image_folder, tmp_path, "none")
-    refused(read_image_folder, tmp_path / "missing")
+    refused_file(read_image_folder, tmp_path, "none")
+    refused_file(read_image_folder, tmp_path / "missing")

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import http.server
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 
 from dae_jax import datasets, formats, mnist
-from dae_jax.errors import InputError
+from helpers import idx_bytes, refused
 
 COUNTS = {"train_images": 7, "train_labels": 7, "test_images": 3, "test_labels": 3}
 
@@ -26,21 +25,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("DAE_JAX_DATA", raising=False)
     monkeypatch.setattr(mnist, "MIRRORS", ())
     return tmp_path / "cache" / "dae_jax" / "mnist"
-
-
-def refused(call: Callable, *words: str) -> str:
-    with pytest.raises(InputError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
-    return message
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    sizes = struct.pack(f">{array.ndim}I", *array.shape)
-    return bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes()
 
 
 @pytest.fixture

@@ -4,23 +4,12 @@ import gzip
 import os
 import pickle
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dae_jax import pickles
-from dae_jax.errors import InputError
-
-
-def refused(read, path: Path, *words: str) -> str:
-    with pytest.raises(InputError) as caught:
-        read(path)
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in (path.name, *words):
-        assert word in message
-    return message
+from helpers import refused_file
 
 
 class Harmful:
@@ -82,7 +71,9 @@ def test_a_pickle_that_would_run_a_command_is_refused_and_nothing_is_run(tmp_pat
     pairs = (*PAIRS[:2], (Harmful(os.system, f"touch {tmp_path}/harm"), PAIRS[2][1]))
     for protocol in (0, 2, 4):
         (tmp_path / "x.pkl").write_bytes(pickle.dumps(pairs, protocol))
-        refused(pickles.read_pickle, tmp_path / "x.pkl", "import posix.system", "nothing was run")
+        refused_file(
+            pickles.read_pickle, tmp_path / "x.pkl", "import posix.system", "nothing was run"
+        )
     assert not (tmp_path / "harm").exists()
 
 
@@ -123,7 +114,7 @@ HOSTILE = {
 def test_a_pickle_is_refused_that_holds(tmp_path, case, protocol):
     pairs = (*PAIRS[:2], (HOSTILE[case], PAIRS[2][1]))
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(pairs, protocol))
-    refused(pickles.read_pickle, tmp_path / "x.pkl", "nothing was run")
+    refused_file(pickles.read_pickle, tmp_path / "x.pkl", "nothing was run")
 
 
 WRONG_STATE = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
@@ -150,10 +141,10 @@ BROKEN_PICKLES = {
 @pytest.mark.parametrize("case", BROKEN_PICKLES)
 def test_a_pickle_is_refused_that_is(tmp_path, case):
     (tmp_path / "x.pkl").write_bytes(BROKEN_PICKLES[case])
-    refused(pickles.read_pickle, tmp_path / "x.pkl")
+    refused_file(pickles.read_pickle, tmp_path / "x.pkl")
 
 
 def test_a_pickle_that_unzips_to_too_much_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(pickles, "_LARGEST", 100)
     (tmp_path / "x.pkl").write_bytes(gzip.compress(pickle.dumps(PAIRS, 2)))
-    refused(pickles.read_pickle, tmp_path / "x.pkl", "more than 100 bytes")
+    refused_file(pickles.read_pickle, tmp_path / "x.pkl", "more than 100 bytes")
