@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -166,7 +166,9 @@ def in_place(folder: Path, batch: int, device: str, graph: bool = False, **_: An
     replay = None
     if graph:
         replay = graphed(torch, torch.inference_mode()(partial(step, now)))
-        W.copy_(first), b.zero_(), b_prime.zero_()  # as if its try had not been
+        W.copy_(first)  # as if its try had not been
+        b.zero_()
+        b_prime.zero_()
 
     @torch.inference_mode()
     def epoch() -> float:
@@ -467,7 +469,7 @@ def facts_of(about: Row) -> Row:
     return facts
 
 
-def main(argv: list[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     settings = command.parse(Settings, argv, "python benchmarks/speed.py")
     if settings.json:
         files.write_whole(settings.json, "{}\n")  # rather fail now than at the end
