@@ -19,10 +19,10 @@ def cross_entropy(
 
     .. math:: L_H(x, z) = -\sum_k [x_k \log z_k + (1 - x_k) \log(1 - z_k)], \quad z = s(a)
 
-    With :math:`\log s(a) = a - \mathrm{softplus}(a)` and
-    :math:`\log(1 - s(a)) = -\mathrm{softplus}(a)` this is
-    :math:`\sum_k \mathrm{softplus}(a_k) - x_k a_k`, which stays finite where a sigmoid saturates
-    and `log(z)` would be minus infinity.
+    With :math:`\log s(a) = a - \zeta(a)` and :math:`\log(1 - s(a)) = -\zeta(a)`, where
+    :math:`\zeta(a) = \log(1 + e^a) = \max(a, 0) + \log(1 + e^{-|a|})` is the softplus, this is
+    :math:`\sum_k \zeta(a_k) - x_k a_k`, which stays finite where a sigmoid saturates and `log(z)`
+    would be minus infinity.
 
     Args:
         logits: The decoder's activations `a` before the sigmoid.
@@ -34,7 +34,10 @@ def cross_entropy(
     >>> round(float(cross_entropy(jnp.zeros((1, 784)), jnp.ones((1, 784)))), 2)  # 784 log 2
     543.43
     """
-    return jnp.mean(jnp.sum(jax.nn.softplus(logits) - x * logits, axis=1))
+    # log(1 + e) and not log1p(e), as in jax.nn.softplus: it is off by less than 1e-7 a pixel, is
+    # cheaper on a CPU, and its gradient needs no other exponential.
+    softplus = jnp.maximum(logits, 0) + jnp.log(1 + jnp.exp(-jnp.abs(logits)))
+    return jnp.mean(jnp.sum(softplus - x * logits, axis=1))
 
 
 def squared_error(
