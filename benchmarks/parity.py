@@ -51,6 +51,7 @@ def train(
 
 def compare(what: str, got: Sequence[Any], original: Sequence[float], tolerance: float) -> bool:
     """Print a row a number, and whether all lie within the tolerance."""
+    got = [float(number) for number in got]  # a difference of float32 would be float32
     print(f"\n{what}\n{'':>6} {'Theano':>14} {'here':>14} {'relative difference':>20}")
     differences = [abs(g / o - 1) for g, o in zip(got, original, strict=True)]
     for i, (g, o, d) in enumerate(zip(got, original, differences, strict=True), 1):
