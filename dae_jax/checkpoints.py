@@ -22,7 +22,7 @@ from jaxtyping import Array
 
 from dae_jax.autoencoder import AnyParams, Params, UntiedParams
 from dae_jax.errors import InputError
-from dae_jax.files import unwritable, write_whole
+from dae_jax.files import unwritable, writable_folder, write_whole
 
 if TYPE_CHECKING:
     from orbax.checkpoint import CheckpointManager
@@ -89,8 +89,10 @@ class Checkpoints:
 
         if epoch == self.latest():
             return True
+        arrays = jax.tree.map(np.asarray, state)
+        # Asked first, since Orbax's storage threads cry out by themselves where a disk is full.
+        writable_folder(self._folder, sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)))
         try:
-            arrays = jax.tree.map(np.asarray, state)
             self._manager.save(epoch, args=ocp.args.StandardSave(arrays))
             if now:
                 self._manager.wait_until_finished()
@@ -153,7 +155,7 @@ def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
         raise unwritable(path, error) from error
 
 
-def read_metrics(path: Path, up_to_epoch: int | float = math.inf) -> list[dict[str, Any]]:
+def read_metrics(path: Path, up_to_epoch: float = math.inf) -> list[dict[str, Any]]:
     """The objects of a ``metrics.jsonl``; a line that a crash cut off is not one."""
     rows = []
     if path.exists():

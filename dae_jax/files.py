@@ -37,17 +37,22 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> Path:
     return path
 
 
-def writable_folder(path: str | os.PathLike[str]) -> Path:
+def writable_folder(path: str | os.PathLike[str], room: int = 1) -> Path:
     """Make the folder and try it, so that a long run does not find out at its end.
 
+    Args:
+        path: The folder.
+        room: How many bytes it must have room for, at least 1.
+
     Raises:
-        InputError: It cannot be made, or nothing can be written into it.
+        InputError: It cannot be made, or that much cannot be written into it.
     """
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path) as file:
-            file.write(b"x")
+            file.write(bytes(room))
+            file.flush()
     except OSError as error:
         raise unwritable(path, error) from error
     return path

@@ -9,7 +9,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 from jaxtyping import install_import_hook
 
 # Shapes in public signatures are checked here, and cost nothing anywhere else.
-HOOK = install_import_hook("dae_jax", "beartype.beartype")
+HOOK = install_import_hook("dae_jax", "typechecking.checked")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
