@@ -89,6 +89,7 @@ class Checkpoints:
 
         if epoch == self.latest():
             return True
+        # Views, which keep the next epoch from writing into the arrays that are being saved.
         arrays = jax.tree.map(np.asarray, state)
         # Asked first, since Orbax's storage threads cry out by themselves where a disk is full.
         writable_folder(self._folder, sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)))
