@@ -195,6 +195,9 @@ def figure_suffix(config: Config, data_name: str, seed: int, usual_epochs: int |
 
     >>> figure_suffix(Config(), "mnist", 123, None), figure_suffix(Config(), "digits", 7, None)
     ('', '_digits_seed-7')
+    >>> other = Config(data=Data(image_size=(8, 6)), model=Model(tied=False))
+    >>> figure_suffix(other, "faces", 123, None)
+    '_faces_image-size-8x6_untied'
     """
     words = [] if data_name == "mnist" else [data_name]
     default = Config(training=Training(epochs=usual_epochs))
@@ -203,7 +206,12 @@ def figure_suffix(config: Config, data_name: str, seed: int, usual_epochs: int |
             continue
         value = seed if name == "seed" else value
         if value != getattr(getattr(default, _section(name)), name):
-            words.append(f"{name.replace('_', '-')}-{_words(value)}")
+            flag = name.replace("_", "-")
+            words.append(
+                {True: flag, False: f"un{flag}"}[value]
+                if isinstance(value, bool)
+                else f"{flag}-{_words(value).replace(' ', 'x')}"
+            )
     return "".join(f"_{word}" for word in words)
 
 
