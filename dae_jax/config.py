@@ -1,7 +1,7 @@
 """What can be chosen: one frozen dataclass, which makes the flags and the record of a run."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Literal
 
@@ -200,12 +200,9 @@ def figure_suffix(config: Config, data_name: str, seed: int, usual_epochs: int |
     '_faces_image-size-8x6_untied'
     """
     words = [] if data_name == "mnist" else [data_name]
-    default = Config(training=Training(epochs=usual_epochs))
-    for name, value in _settings(config, "data", "model", "corruption", "training"):
-        if name in ("data", "corruption", "seeds"):
-            continue
-        value = seed if name == "seed" else value
-        if value != getattr(getattr(default, _section(name)), name):
+    usual = _settings(Config(training=Training(epochs=usual_epochs)))
+    for name, value in (_settings(config) | {"seed": seed}).items():
+        if name not in ("data", "corruption", "seeds") and value != usual[name]:
             flag = name.replace("_", "-")
             words.append(
                 {True: flag, False: f"un{flag}"}[value]
@@ -254,9 +251,9 @@ def differences(saved: Config, asked: Config) -> list[str]:
 
     A longer run is the same run, and so is one whose figures go elsewhere.
     """
-    now = dict(_settings(asked, "data", "model", "corruption", "training"))
+    now = _settings(asked)
     told = []
-    for name, value in _settings(saved, "data", "model", "corruption", "training"):
+    for name, value in _settings(saved).items():
         longer = name == "epochs" and None not in (value, now[name]) and now[name] >= value
         if now[name] != value and not longer:
             flag = name.replace("_", "-")
@@ -273,15 +270,10 @@ def resumed(saved: Config, asked: Config) -> Config:
     )
 
 
-def _settings(config: Config, *sections: str) -> Iterator[tuple[str, Any]]:
-    for section in sections:
-        part = getattr(config, section)
-        for setting in fields(part):
-            yield setting.name, getattr(part, setting.name)
-
-
-def _section(name: str) -> str:
-    return next(s.name for s in fields(Config) if hasattr(getattr(Config(), s.name), name))
+def _settings(config: Config) -> dict[str, Any]:
+    """All that makes a run what it is, by name: everything but where its results go."""
+    parts = (config.data, config.model, config.corruption, config.training)
+    return {name: value for part in parts for name, value in vars(part).items()}
 
 
 def _words(value: Any) -> str:
