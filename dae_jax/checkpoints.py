@@ -23,6 +23,7 @@ from jaxtyping import Array
 from dae_jax.autoencoder import AnyParams, Params, UntiedParams
 from dae_jax.errors import InputError
 from dae_jax.files import unwritable, writable_folder, write_whole
+from dae_jax.stacked import Classifier, Layer
 
 if TYPE_CHECKING:
     from orbax.checkpoint import CheckpointManager
@@ -185,10 +186,7 @@ def save_params(path: Path, params: AnyParams, about: Mapping[str, Any] | None =
         about: What the file's metadata says of it, as JSON under one name: safetensors writes
             several names in any order, and equal models are to be equal files.
     """
-    from safetensors.numpy import save
-
-    tensors = {name: np.ascontiguousarray(value) for name, value in params._asdict().items()}
-    return write_whole(path, save(tensors, {"dae_jax": json.dumps(about or {})}))
+    return _save_tensors(path, params._asdict(), about or {})
 
 
 def load_params(path: str | os.PathLike[str]) -> AnyParams:
@@ -197,16 +195,63 @@ def load_params(path: str | os.PathLike[str]) -> AnyParams:
     Raises:
         InputError: No such file, not safetensors, or other tensors than a dA's.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        tensors: dict[str, Array] = jax.tree.map(jax.numpy.asarray, load_file(path))
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"cannot read parameters from {path}: {error}") from error
+    tensors, _ = _load_tensors(path)
     for kind in (Params, UntiedParams):
         if set(tensors) == set(kind._fields):
             return kind(**tensors)
     raise InputError(
         f"tensors in {path}", expected="W, b, b_prime and perhaps W_prime", got=sorted(tensors)
     )
+
+
+def save_classifier(path: Path, model: Classifier, about: Mapping[str, Any]) -> Path:
+    """Write a classifier as safetensors: ``hidden.0.W``, ``hidden.0.b``, ..., ``top.W``, ``top.b``.
+
+    Args:
+        path: Where to.
+        model: The classifier.
+        about: What the file's metadata says of it, as JSON.
+    """
+    layers = {f"hidden.{k}": layer for k, layer in enumerate(model.hidden)} | {"top": model.top}
+    tensors = {
+        f"{name}.{field}": value
+        for name, layer in layers.items()
+        for field, value in layer._asdict().items()
+    }
+    return _save_tensors(path, tensors, about)
+
+
+def load_classifier(path: str | os.PathLike[str]) -> tuple[Classifier, dict[str, Any]]:
+    """Read what `save_classifier` wrote: the model, and what was said of it.
+
+    Raises:
+        InputError: No such file, not safetensors, or other tensors than a classifier's.
+    """
+    tensors, about = _load_tensors(path)
+    names = [f"hidden.{k}" for k in range(len(tensors) // 2 - 1)] + ["top"]
+    if set(tensors) != {f"{name}.{field}" for name in names for field in Layer._fields}:
+        raise InputError(
+            f"tensors in {path}",
+            expected="hidden.0.W, hidden.0.b, ..., top.W, top.b of a classifier",
+            got=", ".join(sorted(tensors)) or "none",
+        )
+    layers = [Layer(tensors[f"{name}.W"], tensors[f"{name}.b"]) for name in names]
+    return Classifier(tuple(layers[:-1]), layers[-1]), about
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Any], about: Mapping[str, Any]) -> Path:
+    from safetensors.numpy import save
+
+    arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    return write_whole(path, save(arrays, {"dae_jax": json.dumps(about)}))
+
+
+def _load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            about = json.loads((file.metadata() or {}).get("dae_jax", "{}"))
+            return {name: jax.numpy.asarray(file.get_tensor(name)) for name in file.keys()}, about  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError) as error:
+        raise InputError(f"cannot read parameters from {path}: {error}") from error

@@ -2,12 +2,15 @@
 
 import contextlib
 import io
+import json
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
+from dae_jax import config
 from dae_jax.errors import InputError
 
 C = TypeVar("C")
@@ -48,6 +51,44 @@ def _in_one_line(box: str) -> str:
             break
         told.append(line)
     return " ".join(told).rstrip(".")
+
+
+def settings_to_resume(asked: C, argv: Sequence[str], prog: str, may_grow: str) -> C:
+    """The settings of the run in ``--run-dir``, after a look whether the flags agree with them.
+
+    Args:
+        asked: What the flags alone say.
+        argv: The flags.
+        prog: The command.
+        may_grow: The name of the setting that may be larger than it was.
+
+    Returns:
+        The run's settings, with this call's length and places for output; `asked` itself, where
+        there is no run yet.
+
+    Raises:
+        InputError: There is something else, or the run's settings are others.
+    """
+    folder = Path(str(asked.output.run_dir))  # type: ignore[attr-defined]
+    path = folder / "config.json"
+    if not path.exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise InputError(f"--resume: {folder} holds no run", do="check the path of --run-dir")
+        print(f"no run in {folder} yet: starting from the beginning")
+        return asked
+    try:
+        saved = config.from_json(type(asked), json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}", do="start again in another one") from error
+    # Parsed once more with the run's own settings as defaults, only what was asked for can differ.
+    asked = parse(type(asked), argv, prog, default=saved)
+    differing = config.differences(saved, asked, may_grow)
+    if differing:
+        raise InputError(
+            f"--resume: the run in {folder} has another configuration ({'; '.join(differing)})",
+            do="leave these flags away, or choose another --run-dir",
+        )
+    return asked
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
@@ -103,7 +144,7 @@ def _cores() -> int:
 class Progress:
     """Epochs as they pass: a live bar in a terminal, about twenty plain lines elsewhere."""
 
-    def __init__(self, epochs: int, start: int = 0):
+    def __init__(self, epochs: int, start: int = 0, title: str = ""):
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -114,11 +155,12 @@ class Progress:
         )
 
         self._epochs = epochs
+        self._title = f"{title}, epoch" if title else "epoch"
         self._console = Console(highlight=False, soft_wrap=True)
         self._bar = None
         if self._console.is_terminal:
             self._bar = Progress(
-                TextColumn("epoch"),
+                TextColumn(self._title),
                 MofNCompleteColumn(),
                 BarColumn(),
                 TextColumn("{task.fields[told]}"),
@@ -136,13 +178,16 @@ class Progress:
         if self._bar:
             self._bar.stop()
 
-    def tell(self, epoch: int, cost: str, images_per_second: float, seconds_left: float) -> None:
+    def tell(self, epoch: int, words: str, images_per_second: float, seconds_left: float) -> None:
         """Show an epoch that has ended, counted from 1."""
-        told = f"cost {cost}  {images_per_second:,.0f} images/s"
+        told = f"{words}  {images_per_second:,.0f} images/s"
         if self._bar:
             self._bar.update(self._task, completed=epoch, told=told)
         elif epoch % max(1, self._epochs // 20) == 0 or epoch == self._epochs:
-            print(f"epoch {epoch}/{self._epochs}  {told}  {seconds_left:.0f} s left", flush=True)
+            print(
+                f"{self._title} {epoch}/{self._epochs}  {told}  {seconds_left:.0f} s left",
+                flush=True,
+            )
 
 
 @contextlib.contextmanager

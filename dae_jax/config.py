@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Annotated, Any, Literal
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Annotated, Any, Literal, TypeVar
 
 from tyro.conf import arg
 
 from dae_jax.errors import InputError
+
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -161,22 +163,17 @@ def validate(config: Config) -> None:
         if not 0 <= level <= 1:  # NaN is not, either
             raise InputError("--corruption", expected="levels in [0, 1]", got=level)
     if len(set(c.corruption)) < len(c.corruption):
-        raise InputError("--corruption", expected="different levels", got=_words(c.corruption))
-    counts = {"n-hidden": m.n_hidden, "batch-size": t.batch_size, "seeds": t.seeds}
-    if t.epochs is not None:
-        counts["epochs"] = t.epochs
-    if d.image_size is not None:
-        counts["image-size"] = min(d.image_size)
-    for name, value in counts.items():
-        if value < 1:
-            raise InputError(f"--{name}", expected="a whole number of at least 1", got=value)
-    for name, value in {"learning-rate": t.learning_rate, "pixel-scale": d.pixel_scale}.items():
-        if not (math.isfinite(value) and value > 0):
-            raise InputError(f"--{name}", expected="a number above 0", got=value)
-    if not (t.seed >= 0 and t.seed + t.seeds <= 2**32):
-        raise InputError("--seed", expected="seeds in [0, 2**32)", got=t.seed)
-    if d.valid_fraction is not None and not 0 <= d.valid_fraction < 1:
-        raise InputError("--valid-fraction", expected="a share in [0, 1)", got=d.valid_fraction)
+        raise InputError("--corruption", expected="different levels", got=in_words(c.corruption))
+    check_data(d)
+    for name, value in {
+        "n-hidden": m.n_hidden,
+        "batch-size": t.batch_size,
+        "seeds": t.seeds,
+        "epochs": 1 if t.epochs is None else t.epochs,
+    }.items():
+        check_count(name, value)
+    check_above_0("learning-rate", t.learning_rate)
+    check_seeds(t.seed, t.seeds)
     if t.cost == "cross-entropy" and m.decoder == "linear":
         raise InputError(
             "--cost cross-entropy",
@@ -184,7 +181,39 @@ def validate(config: Config) -> None:
             got="linear",
             do="use --cost squared-error with it",
         )
-    if config.output.resume and config.output.run_dir is None:
+    check_resume(config.output)
+
+
+def check_data(data: Data) -> None:
+    """Refuse a size, a share or a scale that no images can have."""
+    if data.image_size is not None:
+        check_count("image-size", min(data.image_size))
+    check_above_0("pixel-scale", data.pixel_scale)
+    if data.valid_fraction is not None and not 0 <= data.valid_fraction < 1:
+        raise InputError("--valid-fraction", expected="a share in [0, 1)", got=data.valid_fraction)
+
+
+def check_count(name: str, value: int) -> None:
+    """Refuse a number of things below 1."""
+    if value < 1:
+        raise InputError(f"--{name}", expected="a whole number of at least 1", got=value)
+
+
+def check_above_0(name: str, value: float) -> None:
+    """Refuse what is no number above 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"--{name}", expected="a number above 0", got=value)
+
+
+def check_seeds(seed: int, seeds: int) -> None:
+    """Refuse seeds that the generators do not take."""
+    if not (seed >= 0 and seed + seeds <= 2**32):
+        raise InputError("--seed", expected="seeds in [0, 2**32)", got=seed)
+
+
+def check_resume(output: Any) -> None:
+    """Refuse to resume nobody knows what."""
+    if output.resume and output.run_dir is None:
         raise InputError("--resume", expected="the --run-dir of the run to go on with", got="none")
 
 
@@ -207,7 +236,7 @@ def figure_suffix(config: Config, data_name: str, seed: int, usual_epochs: int |
             words.append(
                 {True: flag, False: f"un{flag}"}[value]
                 if isinstance(value, bool)
-                else f"{flag}-{_words(value).replace(' ', 'x')}"
+                else f"{flag}-{in_words(value).replace(' ', 'x')}"
             )
     return "".join(f"_{word}" for word in words)
 
@@ -221,62 +250,66 @@ def percent(level: float) -> str:
     return f"{100 * level:.10g}"
 
 
-def to_json(config: Config) -> dict[str, Any]:
+def to_json(config: Any) -> dict[str, Any]:
     """The configuration as JSON can hold it."""
     return asdict(config)
 
 
-def from_json(saved: Mapping[str, Any]) -> Config:
-    """The configuration that `to_json` turned into JSON.
+def from_json(kind: type[C], saved: Mapping[str, Any]) -> C:
+    """The configuration of that kind that `to_json` turned into JSON.
 
     Raises:
-        InputError: It is none, or one of another version.
+        InputError: It is none, or one of another version or of another command.
     """
-    sections: dict[str, Any] = {}
-    for part in fields(Config):
-        kind = type(getattr(Config(), part.name))
-        try:
-            values = {
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in saved[part.name].items()
-            }
-            sections[part.name] = kind(**values)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError("config.json", expected="a configuration", got=repr(error)) from error
-    return Config(**sections)
+
+    def value_of(default: Any, value: Any) -> Any:
+        if is_dataclass(default):
+            if set(value) != {part.name for part in fields(default)}:
+                raise TypeError(f"{type(default).__name__} has other settings")
+            parts = {name: value_of(getattr(default, name), v) for name, v in value.items()}
+            return type(default)(**parts)
+        return tuple(value) if isinstance(value, list) else value
+
+    try:
+        return value_of(kind(), saved)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError("config.json", expected="a configuration", got=repr(error)) from error
 
 
-def differences(saved: Config, asked: Config) -> list[str]:
+def differences(saved: Any, asked: Any, may_grow: str) -> list[str]:
     """What a run would have to be another run for, as ``--name: saved, not asked``.
 
-    A longer run is the same run, and so is one whose figures go elsewhere.
+    A longer run is the same run, and so is one whose results go elsewhere.
+
+    Args:
+        saved: The configuration of the run.
+        asked: Another one of the same kind.
+        may_grow: The name of the setting that is the run's length.
     """
     now = _settings(asked)
     told = []
     for name, value in _settings(saved).items():
-        longer = name == "epochs" and None not in (value, now[name]) and now[name] >= value
+        longer = name == may_grow and None not in (value, now[name]) and now[name] >= value
         if now[name] != value and not longer:
             flag = name.replace("_", "-")
-            told.append(f"--{flag} is {_words(value)} there, {_words(now[name])} here")
+            told.append(f"--{flag} is {in_words(value)} there, {in_words(now[name])} here")
     return told
 
 
-def resumed(saved: Config, asked: Config) -> Config:
-    """The saved configuration, with this call's length and places for output."""
-    return replace(
-        saved,
-        training=replace(saved.training, epochs=asked.training.epochs),
-        output=replace(asked.output, animate=saved.output.animate),
-    )
-
-
-def _settings(config: Config) -> dict[str, Any]:
+def _settings(config: Any) -> dict[str, Any]:
     """All that makes a run what it is, by name: everything but where its results go."""
-    parts = (config.data, config.model, config.corruption, config.training)
-    return {name: value for part in parts for name, value in vars(part).items()}
+    found = {}
+    for part in fields(config):
+        value = getattr(config, part.name)
+        if not is_dataclass(value):
+            found[part.name] = value
+        elif part.name != "output":
+            found |= vars(value)
+    return found
 
 
-def _words(value: Any) -> str:
+def in_words(value: Any) -> str:
+    """A setting as it would be typed."""
     if isinstance(value, tuple):
-        return " ".join(_words(part) for part in value)
+        return " ".join(in_words(part) for part in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -43,3 +43,28 @@ def dead(codes: ArrayLike, threshold: float = 0.01) -> NDArray[np.bool_]:
         threshold: A unit is dead if the standard deviation of its activation is below this.
     """
     return np.asarray(codes, np.float64).std(axis=0) < threshold
+
+
+def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    r"""A mean and the half-width of its interval, by Student's t over independent runs.
+
+    .. math:: \bar v \pm t_{n-1}\, s / \sqrt n
+
+    Args:
+        values: One number a run, (n,).
+        confidence: How often such intervals hold the true mean, in (0, 1).
+
+    Returns:
+        The mean and the half-width, which is infinite for a single run.
+
+    >>> mean, half = mean_interval([1.0, 2.0, 3.0])  # s = 1; t = 4.303 for two degrees of freedom
+    >>> mean, round(half, 3)
+    (2.0, 2.484)
+    """
+    from scipy.stats import t
+
+    runs = np.asarray(values, np.float64)
+    if len(runs) < 2:
+        return float(runs.mean()), float("inf")
+    half = t.ppf((1 + confidence) / 2, len(runs) - 1) * runs.std(ddof=1) / np.sqrt(len(runs))
+    return float(runs.mean()), float(half)

@@ -15,7 +15,8 @@ from dae_jax.autoencoder import AnyParams
 from dae_jax.config import Config
 from dae_jax.datasets import Dataset
 from dae_jax.files import write_whole
-from dae_jax.training import member
+from dae_jax.runs import Watch
+from dae_jax.training import Report, member
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,24 @@ class Run:
         }
 
 
-def draw_frames(run: Run, epoch: int, params: Any) -> None:
-    """A picture of the filters for the animation; on disk, so that a resumed run has them all."""
-    for i, model in enumerate(run.models(params)):
-        path = run.member_folder(i) / "frames" / f"epoch_{epoch:05d}.png"
-        figures.save_png(path, figures.filter_sheet(model.W, run.dataset.image_shape), {})
+class Frames(Watch):
+    """Draws the filters for the animation; on disk, so that a resumed run has them all."""
+
+    def __init__(self, run: Run, params: Any):
+        self._run = run
+        self._every = max(1, run.epochs // 60)
+        self._draw(0, params)
+
+    def after(self, report: Report) -> dict[str, Any]:
+        """Draw after every epoch, or after as many as give about sixty pictures."""
+        if report.epoch % self._every == 0:
+            self._draw(report.epoch, report.state.params)
+        return {}
+
+    def _draw(self, epoch: int, params: Any) -> None:
+        for i, model in enumerate(self._run.models(params)):
+            path = self._run.member_folder(i) / "frames" / f"epoch_{epoch:05d}.png"
+            figures.save_png(path, figures.filter_sheet(model.W, self._run.dataset.image_shape), {})
 
 
 def finish(run: Run, params: Any, rows: list[dict[str, Any]]) -> None:

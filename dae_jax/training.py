@@ -6,10 +6,12 @@ the compiled program and not constants in it: another level compiles nothing ane
 costs is a sweep.
 """
 
+import difflib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from inspect import signature
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -47,21 +49,51 @@ class Report(NamedTuple):
 
 
 def optimiser(
-    name: Literal["sgd", "momentum", "adam"], learning_rate: float
+    name: str,
+    learning_rate: float,
+    *,
+    decay: float = 1.0,
+    updates: int = 1,
+    weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
-    """The Optax optimiser of that name, its learning rate a number in its state.
+    r"""The Optax optimiser of that name, its learning rate a number in its state.
 
     Args:
         name: ``"sgd"`` is the tutorial's ``W -= learning_rate * gradient``; ``"momentum"`` adds .9
-            of the step before; ``"adam"`` is Kingma & Ba's.
+            of the step before; any other is a function of Optax that takes a ``learning_rate``,
+            such as ``"adam"``, ``"adamw"``, ``"rmsprop"`` or ``"lion"``.
         learning_rate: Above 0. Traced, not compiled in.
+        decay: What the steps are multiplied by after every epoch, in (0, 1].
+        updates: Minibatches an epoch, where there is a decay.
+        weight_decay: The :math:`\lambda` of :math:`\frac{\lambda}{2} \|W\|^2`, at least 0, added
+            to the cost for every matrix and no bias.
+
+    Raises:
+        InputError: Optax has no optimiser of that name.
     """
-    make: Callable[..., optax.GradientTransformation] = {
-        "sgd": optax.sgd,
-        "momentum": partial(optax.sgd, momentum=0.9),
-        "adam": optax.adam,
-    }[name]
-    return optax.inject_hyperparams(make)(learning_rate=learning_rate)
+    steps = optax.inject_hyperparams(_optimiser_of_optax(name))(learning_rate=learning_rate)
+    if weight_decay:
+        matrices = partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
+        steps = optax.chain(optax.add_decayed_weights(weight_decay, matrices), steps)
+    if decay != 1:
+        later = optax.exponential_decay(1.0, updates, decay, staircase=True)
+        steps = optax.chain(steps, optax.scale_by_schedule(later))
+    return steps
+
+
+def _optimiser_of_optax(name: str) -> Callable[..., optax.GradientTransformation]:
+    if name == "momentum":
+        return partial(optax.sgd, momentum=0.9)
+    make = getattr(optax, name, None)
+    if callable(make) and "learning_rate" in signature(make).parameters:
+        return cast(Callable[..., optax.GradientTransformation], make)
+    near = difflib.get_close_matches(name, ["momentum", *dir(optax)], 1)
+    raise InputError(
+        "optimiser",
+        expected="momentum, or an optimiser of Optax by its name there",
+        got=name,
+        do=f"did you mean {near[0]}?" if near else "try sgd, momentum or adam",
+    )
 
 
 def _epoch(
@@ -110,7 +142,7 @@ _STATIC = ("optimizer", "batch_size", "shuffle")
 run_epoch = partial(jax.jit, static_argnames=_STATIC, donate_argnames="state")(_epoch)
 
 
-@partial(jax.jit, static_argnames=(*_STATIC, "mesh"), donate_argnames="state")
+@partial(jax.jit, static_argnames=(*_STATIC, "mesh", "own_data"), donate_argnames="state")
 def run_sweep_epoch(
     state: State,
     cost: Callable[..., Array],
@@ -119,27 +151,29 @@ def run_sweep_epoch(
     epoch: Array | int,
     *,
     mesh: Mesh,
+    own_data: bool,
     **static: Any,
 ) -> tuple[State, tuple[Float[Array, "members"], Bool[Array, "members"]]]:
     """One epoch of every member of a sweep, the members spread over the devices of `mesh`."""
 
-    def one(member: tuple[State, Any, Array], data: PyTree, epoch: Array) -> PyTree:
-        state, cost, key = member
-        return _epoch(state, cost, data, key, epoch, **static)
+    def local(members: PyTree, own: PyTree, shared: PyTree, epoch: Array) -> PyTree:
+        def one(member_and_own: PyTree) -> PyTree:
+            (state, cost, key), own = member_and_own
+            return _epoch(state, cost, own if own_data else shared, key, epoch, **static)
 
-    def local(members: PyTree, data: PyTree, epoch: Array) -> PyTree:
         if _one_after_another(mesh):
-            return jax.lax.map(lambda member: one(member, data, epoch), members)
-        return jax.vmap(one, in_axes=(0, None, None))(members, data, epoch)
+            return jax.lax.map(one, (members, own))
+        return jax.vmap(one)((members, own))
 
     spread = jax.shard_map(
         local,
         mesh=mesh,
-        in_specs=(MEMBER, EVERYWHERE, EVERYWHERE),
+        in_specs=(MEMBER, MEMBER, EVERYWHERE, EVERYWHERE),
         out_specs=MEMBER,
         check_vma=False,
     )
-    return spread((state, cost, keys), data, jnp.asarray(epoch))
+    own, shared = (data, None) if own_data else (None, data)
+    return spread((state, cost, keys), own, shared, jnp.asarray(epoch))
 
 
 def _one_after_another(mesh: Mesh) -> bool:
@@ -151,7 +185,7 @@ def _one_after_another(mesh: Mesh) -> bool:
     return mesh.devices.flat[0].platform == "cpu"
 
 
-def stack(members: list[PyTree]) -> PyTree:
+def stack(members: Sequence[PyTree]) -> PyTree:
     """One pytree with a leading axis of members, out of pytrees of the same structure."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
 
@@ -172,6 +206,7 @@ def fit(
     batch_size: int,
     shuffle: bool = False,
     start: int = 0,
+    own_data: bool = False,
 ) -> Iterator[Report]:
     """Train, yielding a `Report` after each epoch; everything else is code around this generator.
 
@@ -192,11 +227,13 @@ def fit(
         batch_size: Images a minibatch, 1 to the number of images.
         shuffle: Whether to draw a new order every epoch.
         start: Epochs that `state` has behind it.
+        own_data: Whether, in a sweep, `data` has the leading axis of members, too: each learns
+            from its own images. Otherwise all share them.
 
     Raises:
         InputError: A batch larger than the data, or a size below 1.
     """
-    n_images = jax.tree.leaves(data)[0].shape[0]
+    n_images = jax.tree.leaves(data)[0].shape[1 if own_data else 0]
     if not 1 <= batch_size <= n_images:
         raise InputError(
             "batch size",
@@ -211,8 +248,9 @@ def fit(
         n_members = key.shape[0]
         mesh = member_mesh(n_members)
         cost, state, key = (_spread(tree, mesh) for tree in (cost, state, key))
-        data = jax.device_put(data, NamedSharding(mesh, EVERYWHERE))
-        run, static = run_sweep_epoch, static | {"mesh": mesh}
+        place = partial(jax.device_put, device=NamedSharding(mesh, EVERYWHERE))
+        data = _spread(data, mesh) if own_data else place(data)
+        run, static = run_sweep_epoch, static | {"mesh": mesh, "own_data": own_data}
     else:
         data = jax.device_put(data)
     return _epochs(run, static, cost, state, data, key, start, epochs, n_members)

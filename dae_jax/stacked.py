@@ -1,0 +1,180 @@
+r"""Stacked denoising autoencoders: layers pretrained one by one, then fine-tuned as a classifier.
+
+.. math::
+    y_0 &= x, \qquad y_k = s(y_{k-1} W_k + b_k) \\
+    p &= \mathrm{softmax}(y_K W + b)
+
+Each :math:`(W_k, b_k)` is first the encoder of a dA, trained to restore corrupted :math:`y_{k-1}`
+(its inputs, the clean codes of the layers below, are computed once and kept), and then a layer of
+the classifier: the very same numbers, and the very same activation. Fine-tuning goes on from there
+with labels (deeplearning.net tutorial, "Stacked Denoising Autoencoders"; Vincent et al., JMLR
+2010). Both halves are costs for `training.fit`.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, Key, Real
+
+from dae_jax import autoencoder, corruption
+from dae_jax.autoencoder import AnyParams
+from dae_jax.objectives import AnyArray
+
+
+class Layer(NamedTuple):
+    """What a layer of the classifier computes with: ``y W + b``."""
+
+    W: Float[AnyArray, "inputs outputs"]
+    b: Float[AnyArray, "outputs"]
+
+
+class Classifier(NamedTuple):
+    """Sigmoid layers, from the images up, and the softmax layer on top of them."""
+
+    hidden: tuple[Layer, ...]
+    top: Layer
+
+
+def init(key: Key[Array, ""], n_visible: int, n_hidden: Sequence[int]) -> list[AnyParams]:
+    """Fresh dAs, one on top of the other; see `autoencoder.init`.
+
+    Args:
+        key: A JAX random key.
+        n_visible: Number of pixels.
+        n_hidden: Units of each layer, from the images up.
+
+    Raises:
+        InputError: A size below 1.
+    """
+    sizes = [n_visible, *n_hidden]
+    keys = jax.random.split(key, len(n_hidden))
+    pairs = zip(keys, sizes[:-1], sizes[1:], strict=True)
+    return [autoencoder.init(key, n_in, n_out) for key, n_in, n_out in pairs]
+
+
+def init_tutorial(seed: int, n_visible: int, n_hidden: Sequence[int]) -> list[AnyParams]:
+    """The tutorial's first weights, bit for bit: one legacy NumPy generator draws all layers.
+
+    The original draws one number below 2**30, then the weights of each layer in turn.
+
+    Args:
+        seed: The tutorial uses 89677; 0 to 2**32 - 1.
+        n_visible: See `init`, as for `n_hidden`.
+
+    Raises:
+        InputError: A size below 1, or a seed out of range.
+
+    >>> [layer.W.shape for layer in init_tutorial(89677, 784, [300, 200])]
+    [(784, 300), (300, 200)]
+    """
+    # The first layer's draw is the dA's own; the same stream then goes on.
+    first = autoencoder.init_tutorial(seed, n_visible, n_hidden[0])
+    rng = np.random.RandomState(seed)
+    rng.randint(2**30)
+    rng.uniform(size=(n_visible, n_hidden[0]))
+    layers = [first]
+    for n_in, n_out in pairwise(n_hidden):
+        r = autoencoder.weight_range(n_in, n_out)
+        W = rng.uniform(-r, r, (n_in, n_out))
+        layers.append(autoencoder.init(jax.random.key(0), n_in, n_out, W=W))
+    return layers
+
+
+def classifier(layers: Sequence[AnyParams | Layer], n_inputs: int, n_classes: int) -> Classifier:
+    """A classifier whose hidden layers are the encoders of `layers`, with a softmax layer of zeros.
+
+    Args:
+        layers: Pretrained dAs, or fresh ones, from the images up; none of them for softmax
+            regression on whatever the inputs are, such as stored codes.
+        n_inputs: Number of pixels, which counts where there are no layers.
+        n_classes: Number of classes K.
+    """
+    width = layers[-1].W.shape[1] if layers else n_inputs
+    top = Layer(jnp.zeros((width, n_classes)), jnp.zeros(n_classes))
+    return Classifier(tuple(Layer(layer.W, layer.b) for layer in layers), top)
+
+
+def encode(
+    layers: Sequence[AnyParams | Layer], x: Float[AnyArray, "... pixels"]
+) -> Float[AnyArray, "... units"]:
+    """The clean codes of the topmost of `layers`: each layer's are the inputs of the next."""
+    for layer in layers:
+        x = jax.nn.sigmoid(x @ layer.W + layer.b)
+    return x
+
+
+def input_weights(
+    layers: Sequence[AnyParams | Layer],
+) -> Float[AnyArray, "pixels units"]:
+    r"""What the units of the topmost layer look for in an image, to first order.
+
+    .. math:: W_1 W_2 \cdots W_K
+
+    A unit is drawn as the sum of the units below it, each with the weight that it gives it (Lee,
+    Grosse, Ranganath & Ng, ICML 2009, section 4.2; Erhan, Bengio, Courville & Vincent 2009, section
+    3.2). The sigmoids between the layers are taken for straight lines: a hint, not the whole truth.
+    """
+    product = layers[0].W
+    for layer in layers[1:]:
+        product = product @ layer.W
+    return product
+
+
+def logits(model: Classifier, x: Float[AnyArray, "... pixels"]) -> Float[AnyArray, "... classes"]:
+    """What the softmax is taken of."""
+    return encode(model.hidden, x) @ model.top.W + model.top.b
+
+
+def cost(
+    model: Classifier,
+    batch: tuple[Real[AnyArray, "batch pixels"], Int[AnyArray, "batch"]],
+    key: Key[Array, ""],
+    *,
+    pixel_scale: Float[AnyArray, ""],
+    dropout: tuple[Float[AnyArray, ""], Float[AnyArray, ""]] | None = None,
+) -> Float[AnyArray, ""]:
+    r"""The cost of fine-tuning: the mean negative log-likelihood of the labels.
+
+    .. math:: -\frac{1}{n} \sum_i \log p_{t_i}(x_i)
+
+    With dropout, each input and each hidden unit is left out with its probability :math:`q`, and
+    what is kept is divided by :math:`1 - q`, so that nothing has to be rescaled afterwards
+    (Srivastava et al., JMLR 2014).
+
+    Args:
+        model: The classifier; the gradient reaches all of its layers.
+        batch: Images as the data set holds them, and their labels 0 .. K-1.
+        key: A fresh key for this minibatch's dropout.
+        pixel_scale: What integer pixels are divided by.
+        dropout: The probabilities, in [0, 1), of leaving out an input and a hidden unit; None
+            draws nothing at all.
+
+    Returns:
+        A scalar, in nats an image.
+    """
+    images, labels = batch
+    y = autoencoder.pixels(images, pixel_scale)
+    keys = jax.random.split(key, len(model.hidden) + 1)
+    for i, layer in enumerate(model.hidden):
+        if dropout is not None:
+            y = drop(keys[i], y, dropout[min(i, 1)])
+        y = jax.nn.sigmoid(y @ layer.W + layer.b)
+    if dropout is not None:
+        y = drop(keys[-1], y, dropout[1 if model.hidden else 0])
+    a = y @ model.top.W + model.top.b
+    return optax.softmax_cross_entropy_with_integer_labels(a, labels).mean()
+
+
+def drop(
+    key: Key[Array, ""], y: Float[AnyArray, "..."], level: Float[AnyArray, ""]
+) -> Float[Array, "..."]:
+    r"""Dropout: :math:`y_i m_i / (1 - q)`, :math:`m_i \sim \mathrm{Bernoulli}(1 - q)`.
+
+    Unlike `corruption.mask`, which it is made of, it keeps the mean of what it is given.
+    """
+    return corruption.mask(key, y, level) / (1 - level)
