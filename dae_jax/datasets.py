@@ -12,12 +12,13 @@ import numpy as np
 
 from dae_jax import formats, mnist
 from dae_jax.errors import InputError
-from dae_jax.images import read_image_folder
+from dae_jax.images import IMAGE_SUFFIXES, read_image_folder
 from dae_jax.pickles import read_pickle
 
 NAMES = ("mnist", "mnist-sample", "digits")
 
 _DIGITS = tuple("0123456789")
+_PICKLE = r"\.(pkl|pickle)(\.gz)?$"
 _Parts = Mapping[str, tuple[np.ndarray, np.ndarray | None]]  # Images and labels as they are read.
 _Names = tuple[str, ...] | None
 _Shape = tuple[int, ...] | None
@@ -99,6 +100,27 @@ def load(
     return Dataset(name, source, **splits, image_shape=shape, class_names=names or found)
 
 
+def load_whole(
+    name_or_path: str | os.PathLike, *, image_size: tuple[int, int] | None = None
+) -> Dataset:
+    """Load a data set as its source has it: what comes in one part stays so, and in its order.
+
+    The arguments and errors are load's.
+    """
+    pickled = re.search(_PICKLE, str(name_or_path).lower()) and not os.path.isdir(name_or_path)
+    fixed = pickled or name_or_path in ("mnist", "mnist-sample")
+    return load(name_or_path, valid_fraction=None if fixed else 0.0, image_size=image_size)
+
+
+def holds_image_files(name_or_path: str) -> bool:
+    """Whether that is an image in a file of its own, or a folder of them, which can be resized."""
+    if name_or_path in NAMES:
+        return False
+    if os.path.isdir(name_or_path):
+        return not formats.find_idx(Path(name_or_path))
+    return os.path.isfile(name_or_path) and name_or_path.lower().endswith(IMAGE_SUFFIXES)
+
+
 def load_default(
     *, valid_fraction: float | None = None, image_size: tuple[int, int] | None = None
 ) -> Dataset:
@@ -148,7 +170,7 @@ def _read_own(path: Path, asked: str, image_size: tuple[int, int] | None) -> tup
         arrays = {"x": formats.read_npy(path)}
     elif re.search(r"[-.]idx\d?(-ubyte)?(\.gz)?$", lower):
         arrays = {"x": formats.read_idx(path)}
-    elif re.search(r"\.(pkl|pickle)(\.gz)?$", lower):
+    elif re.search(_PICKLE, lower):
         return dict(zip(("train", "valid", "test"), read_pickle(path), strict=True)), None
     else:
         expected = "a folder, or a file .npz, .npy, .pkl[.gz], .idx[.gz] or -idx3-ubyte[.gz]"

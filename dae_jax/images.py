@@ -63,6 +63,8 @@ def _decoded(path: Path, mode: str, size: tuple[int, int]) -> np.ndarray:
 
 def _by_class(path: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...] | None]:
     """List a folder's images with their labels and the classes' names, None without sub-folders."""
+    if path.is_file():
+        return [path], None, None
     files, folders = _listed(path)
     if files and folders:
         got = f"both {files[0].name} and the folder {folders[0].name}"
@@ -79,6 +81,16 @@ def _by_class(path: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...
     return [file for group in groups for file in group], labels, tuple(f.name for f in folders)
 
 
+def image_names(path: str | os.PathLike) -> list[str]:
+    """The files that `read_image_folder` reads, relative to the folder, in its order.
+
+    Raises:
+        InputError: As `read_image_folder` does where the folder is not as it should be.
+    """
+    root = Path(path).parent if os.path.isfile(path) else Path(path)
+    return [file.relative_to(root).as_posix() for file in _by_class(Path(path))[0]]
+
+
 def read_image_folder(
     path: str | os.PathLike, image_size: tuple[int, int] | None = None
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...] | None]:
@@ -89,7 +101,7 @@ def read_image_folder(
     its first picture, and 16 bits are cut to the upper 8.
 
     Args:
-        path: The folder.
+        path: The folder, or a single image.
         image_size: The (height, width) in pixels, at least 1, that all are stretched to; None for
             images that are of one size already.
 

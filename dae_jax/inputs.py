@@ -60,9 +60,10 @@ def with_more(dataset: Dataset, unlabelled: str, image_size: tuple[int, int] | N
         InputError: They are of another size or kind.
     """
     own = dataset.train.images
-    known = unlabelled in datasets.NAMES
-    fraction = None if known and unlabelled != "digits" else 0.0
-    more = datasets.load(unlabelled, valid_fraction=fraction, image_size=image_size)
+    size = None
+    if datasets.holds_image_files(unlabelled):
+        size = image_size or (dataset.image_shape and dataset.image_shape[:2])
+    more = datasets.load_whole(unlabelled, image_size=size)
     shapes = dataset.image_shape, more.image_shape
     if own.shape[1] != more.train.images.shape[1] or shapes[0] != shapes[1]:
         raise InputError(

@@ -89,7 +89,7 @@ def _prepare(settings: Config, typed: str) -> "Run":
     settings = replace(
         settings,
         data=replace(d, data=d.data or dataset.name),
-        pretraining=replace(p, pretrain_epochs=epochs),
+        pretraining=replace(p, corruption=settings.corruption, pretrain_epochs=epochs),
     )
     asked = settings.output
     folder = runs.open_folder(asked.run_dir, asked.resume, config.to_json(settings))

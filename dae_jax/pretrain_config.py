@@ -35,7 +35,13 @@ class Stack:
 class Pretraining:
     """How each layer learns without labels. One value is for all layers, or one for each."""
 
-    corruption: tuple[float, ...] = (0.1, 0.2, 0.3)
+    corruption: Annotated[
+        tuple[float, ...],
+        arg(
+            metavar="LEVEL [LEVEL ...]",
+            help_behavior_hint="(default: 0.1 0.2 0.3, and 0.3 for layers above)",
+        ),
+    ] = ()
     """Levels in [0, 1] or, for Gaussian noise, standard deviations."""
     noise: tuple[Literal["masking", "gaussian", "salt-and-pepper"], ...] = ("masking",)
     """What corrupts the inputs of a layer."""
@@ -128,6 +134,9 @@ class Output:
     """Show the traceback of an error."""
 
 
+LEVELS = (0.1, 0.2, 0.3)  # the tutorial's, from the images up
+
+
 @dataclass(frozen=True)
 class Config:
     """Pretrain a stack of denoising autoencoders, fine-tune it as a classifier, and test it.
@@ -151,13 +160,23 @@ class Config:
         """The seed of every member."""
         return list(range(self.running.seed, self.running.seed + self.running.seeds))
 
+    @property
+    def corruption(self) -> tuple[float, ...]:
+        """The levels asked for; or the tutorial's, of as many layers as there are.
+
+        >>> Config(stack=Stack(hidden=(500, 500))).corruption
+        (0.1, 0.2)
+        """
+        n = len(self.stack.hidden)
+        return self.pretraining.corruption or (*LEVELS[:n], *LEVELS[-1:] * (n - len(LEVELS)))
+
     def layer(self, k: int) -> dict[str, Any]:
         """The pretraining of layer k, counted from 0: one value of each setting that has several.
 
         >>> Config().layer(2)["corruption"], Config().layer(2)["noise"]
         (0.3, 'masking')
         """
-        values = vars(self.pretraining)
+        values = vars(self.pretraining) | {"corruption": self.corruption}
         return {
             name: value[k if len(value) > 1 else 0]
             for name, value in values.items()
@@ -211,8 +230,8 @@ def validate(asked: Config) -> None:
     for part in fields(p):
         value = getattr(p, part.name)
         if isinstance(value, tuple) and len(value) not in (1, len(s.hidden)):
-            if part.name == "pretrain_epochs" and not value:
-                continue
+            if part.name in ("corruption", "pretrain_epochs") and not value:
+                continue  # the default depends on the layers, or on the data
             raise InputError(
                 f"--{part.name.replace('_', '-')}",
                 expected=f"one value, or {len(s.hidden)}, one for each layer of --hidden",

@@ -103,7 +103,8 @@ def train(
                     break
                 if stop() and last < stage.epochs:
                     saved.save(last, (state, watch.kept), now=True)
-                    print(f"stopped after {name}epoch {last}; go on with:  {stage.go_on_with}")
+                    where = f"{stage.title}, " if stage.title else ""
+                    print(f"stopped after {where}epoch {last}; go on with:  {stage.go_on_with}")
                     return None
         saved.save(last, (state, watch.kept), now=True)
     return state

@@ -56,11 +56,11 @@ def finish(run: Run, layers: Sequence[AnyParams], tuned: Tuned) -> None:
         "device": jax.devices()[0].device_kind,
         "members": results,
     }
-    for name in ("valid_error", "test_error"):
+    for name, words in (("valid_error", "validation error"), ("test_error", "test error")):
         if len(results) > 1 and name in results[0]:
             errors = [result[name] for result in results]
             report |= {name: {"mean": np.mean(errors), "sd": np.std(errors, ddof=1)}}
-            print(f"{name.replace('_', ' ')}: {spread(errors)}")
+            print(f"{words}: {spread(errors)}")
     write_whole(run.folder / "report.json", json.dumps(report, indent=2) + "\n")
     told = ", ".join(f"{name} {s:.0f} s" for name, s in seconds.items())
     print(f"{run.dataset.name}, preset {run.settings.preset}: {told}; run {run.folder}")

@@ -1,6 +1,7 @@
 """The numbers beside the figures, at cases whose answer is known."""
 
 import numpy as np
+import pytest
 
 from dae_jax import measures
 
@@ -40,3 +41,29 @@ def test_dead_units_are_those_that_do_not_vary():
     rng = np.random.default_rng(0)
     codes = np.stack([rng.uniform(size=100), np.full(100, 0.97), 1e-3 * rng.uniform(size=100)], 1)
     np.testing.assert_array_equal(measures.dead(codes), [False, True, True])
+
+
+@pytest.mark.parametrize(("n", "t"), [(2, 12.706), (3, 4.303), (5, 2.776), (10, 2.262)])
+def test_intervals_are_those_of_the_printed_t_table(n, t):
+    values = np.random.default_rng(n).normal(3, 2, n)
+    mean, half = measures.mean_interval(values)
+    np.testing.assert_allclose(mean, values.sum() / n)
+    s = np.sqrt(((values - mean) ** 2).sum() / (n - 1))
+    # the table has three decimals
+    np.testing.assert_allclose(half, t * s / np.sqrt(n), rtol=2e-4)
+
+
+def test_intervals_hold_the_true_mean_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    for confidence in (0.5, 0.95):
+        held = []
+        for values in rng.normal(1, 3, (1000, 4)):
+            mean, half = measures.mean_interval(values, confidence)
+            held.append(abs(mean - 1) < half)
+        # 5 standard deviations of a binomial share
+        assert abs(np.mean(held) - confidence) < 5 * np.sqrt(confidence * (1 - confidence) / 1000)
+
+
+def test_one_run_tells_nothing_and_equal_runs_leave_no_doubt():
+    assert measures.mean_interval([0.25]) == (0.25, np.inf)
+    assert measures.mean_interval([0.25, 0.25, 0.25]) == (0.25, 0)

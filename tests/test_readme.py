@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from dae_jax import command, config
-from dae_jax.train import PROG
+from dae_jax import command, config, predict, pretrain_config, transform
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
-COMMANDS = re.findall(rf"^ {{4}}(?:.*&& )?{PROG} (.*?)(?: +#.*)?$", README, re.MULTILINE)
+PATTERN = r"^ {4}(?:.*&& )?python -m dae_jax\.(\w+)(.*?)(?: +#.*)?$"
+COMMANDS = re.findall(PATTERN, README, re.MULTILINE)
 
 
 def test_the_python_in_the_readme_runs():
@@ -21,14 +21,27 @@ def test_the_python_in_the_readme_runs():
     assert float(names["cost"]) > 0
 
 
-def test_there_are_commands_in_the_readme():
-    assert len(COMMANDS) > 5
+def test_there_are_commands_of_every_kind_in_the_readme():
+    assert len(COMMANDS) > 12
+    assert {name for name, _ in COMMANDS} == {"train", "pretrain", "predict", "transform"}
 
 
-@pytest.mark.parametrize("flags", COMMANDS)
-def test_the_commands_in_the_readme_are_understood(flags):
-    if flags != "--help":
-        config.validate(command.parse(config.Config, shlex.split(flags), PROG))
+@pytest.mark.parametrize(("name", "flags"), COMMANDS)
+def test_the_commands_in_the_readme_are_understood(name, flags):
+    kinds = {
+        "train": (config.Config, config.validate),
+        "pretrain": (pretrain_config.Config, pretrain_config.validate),
+        "predict": (predict.Config, None),
+        "transform": (transform.Config, None),
+    }
+    kind, validate = kinds[name]
+    if "--help" in flags:
+        return
+    # the settings of predict and transform have no defaults that could be filled in
+    default = kind() if validate else None
+    settings = command.parse(kind, shlex.split(flags), f"python -m dae_jax.{name}", default)
+    if validate:
+        validate(settings)
 
 
 def test_the_pictures_in_the_readme_are_there():

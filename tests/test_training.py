@@ -11,6 +11,7 @@ import pytest
 from dae_jax import autoencoder as ae
 from dae_jax import corruption, training
 from dae_jax.errors import InputError
+from helpers import refused
 
 V, H = 16, 6
 DATA = np.random.default_rng(0).integers(0, 256, (43, V), np.uint8)
@@ -291,3 +292,150 @@ def test_a_report_knows_when_costs_or_parameters_are_not_finite(rate, finite):
     )
     assert np.isfinite(report.cost)
     assert report.finite is finite
+
+
+# ---- a sweep whose members have their own images ---------------------------------------------
+
+
+@pytest.mark.parametrize("how", [{}, {"shuffle": True}])
+def test_members_with_images_of_their_own_are_the_runs_alone(how):
+    # again 3 members on 2 devices, so that the last one is there twice
+    data = np.random.default_rng(1).integers(0, 256, (3, 43, V), np.uint8)
+    levels, optimizer = [0.0, 0.3, 0.5], training.optimiser("sgd", 0.1)
+    fit = training.fit(
+        training.stack([dae(level) for level in levels]),
+        training.stack([begin(optimizer) for _ in levels]),
+        data,
+        jnp.stack([jax.random.key(0) for _ in levels]),
+        optimizer=optimizer,
+        epochs=2,
+        batch_size=10,
+        own_data=True,
+        **how,
+    )
+    reports = [(report.cost, jax.device_get(report.state)) for report in fit]
+    assert len(reports) == 2
+    for i, level in enumerate(levels):
+        told, state = train(level, data=data[i], optimizer=optimizer, epochs=2, **how)
+        np.testing.assert_array_equal([c[i] for c, _ in reports], np.float32([c for _, c in told]))
+        assert_same(training.member(reports[-1][1], i), state)
+
+
+def test_the_batch_size_is_held_against_the_images_of_one_member():
+    with pytest.raises(InputError, match=r"expected 1 to 5.*got 6"):
+        training.fit(
+            dae(),
+            begin(optax.sgd(0.1)),
+            np.zeros((9, 5, V), np.uint8),
+            jnp.stack([jax.random.key(0)] * 9),
+            optimizer=optax.sgd(0.1),
+            epochs=1,
+            batch_size=6,
+            own_data=True,
+        )
+
+
+# ---- the optimisers by name ------------------------------------------------------------------
+
+WEIGHTS = ae.init_tutorial(1, V, H, b=np.arange(H), b_prime=np.ones(V))
+
+
+def steps(optimizer, n):
+    """What n updates with the gradient 1 (everywhere) add to `WEIGHTS`, one after another."""
+    params, state = WEIGHTS, optimizer.init(WEIGHTS)
+    ones = jax.tree.map(jnp.ones_like, WEIGHTS)
+    for _ in range(n):
+        updates, state = optimizer.update(ones, state, params)
+        params = optax.apply_updates(params, updates)
+        yield updates
+
+
+def test_weight_decay_pulls_at_the_matrices_and_at_no_bias():
+    optimizer = training.optimiser("sgd", 0.1, weight_decay=0.01)
+    W = np.asarray(WEIGHTS.W, float)
+    for updates in steps(optimizer, 3):
+        expected = -0.1 * (1 + 0.01 * W)
+        # float32 numbers near .1
+        np.testing.assert_allclose(updates.W, expected, rtol=1e-5)
+        W += expected
+        np.testing.assert_allclose(updates.b, -0.1, rtol=1e-6)
+        np.testing.assert_allclose(updates.b_prime, -0.1, rtol=1e-6)
+
+
+def test_weight_decay_is_the_gradient_of_half_the_squared_norm():
+    plain = training.optimiser("momentum", 0.1)
+    decayed = training.optimiser("momentum", 0.1, weight_decay=0.02)
+
+    def penalty(params):
+        return 0.01 * jnp.sum(params.W**2) + sum(leaf.sum() for leaf in params)
+
+    params, state = WEIGHTS, plain.init(WEIGHTS)
+    for updates in steps(decayed, 3):
+        by_hand, state = plain.update(jax.grad(penalty)(params), state, params)
+        params = optax.apply_updates(params, by_hand)
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), updates, by_hand)
+
+
+@pytest.mark.usefixtures("_lenient_dtypes")
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_decay_multiplies_the_steps_after_every_epoch(name):
+    decayed = training.optimiser(name, 0.1, decay=0.5, updates=3)
+    plain = training.optimiser(name, 0.1)
+    both = zip(steps(decayed, 9), steps(plain, 9), strict=True)
+    for n, (slow, full) in enumerate(both):
+        rate = 0.5 ** (n // 3)
+        # the gradient is always 1, so that adam's steps do not depend on those before, either
+        jax.tree.map(
+            lambda a, b, r=rate: np.testing.assert_allclose(a, r * b, rtol=1e-5), slow, full
+        )
+
+
+@pytest.mark.usefixtures("_lenient_dtypes")
+def test_decay_counts_the_epochs_of_fit():
+    gradient = jnp.float32(2)
+    optimizer = training.optimiser("sgd", 0.1, decay=0.5, updates=4)
+    fit = training.fit(
+        jax.tree_util.Partial(lambda w, batch, key: jnp.sum(w * batch.astype(float)) * 0 + 2 * w),
+        training.start_state(jnp.float32(1), optimizer),
+        DATA,
+        jax.random.key(0),
+        optimizer=optimizer,
+        epochs=3,
+        batch_size=10,
+    )
+    w = [float(report.state.params) for report in fit]
+    per_epoch = 4 * 0.1 * gradient * np.array([1, 0.5, 0.25])
+    np.testing.assert_allclose(w, 1 - np.cumsum(per_epoch), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("_lenient_dtypes")
+@pytest.mark.parametrize("name", ["adamw", "rmsprop", "lion", "nadam", "adagrad"])
+def test_any_optimiser_of_optax_is_known_by_its_name(name):
+    mine = steps(training.optimiser(name, 0.01), 3)
+    optaxs = steps(getattr(optax, name)(0.01), 3)
+    for ours, theirs in zip(mine, optaxs, strict=True):
+        # the learning rate is a float32 here, a Python number there
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-8), ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("admw", "did you mean adamw?"),
+        ("momentun", "did you mean momentum?"),
+        ("Adam", "did you mean adam?"),
+        ("newton", "sgd, momentum or adam"),
+        ("", "sgd, momentum or adam"),
+        ("global_norm", "expected momentum, or an optimiser of Optax"),
+        ("__name__", "expected momentum, or an optimiser of Optax"),
+    ],
+)
+def test_an_unknown_optimiser_is_one_line_with_what_to_try(name, told):
+    refused(lambda: training.optimiser(name, 0.1), "optimiser", f"got {name}", told)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Optax's, of dpsgd
+@pytest.mark.parametrize("name", ["lbfgs", "dpsgd", "Schedule"])
+def test_what_wants_more_than_a_learning_rate_is_refused_too(name):
+    """Line searches ask for the cost itself, private descent for its noise: `fit` has neither."""
+    refused(lambda: training.optimiser(name, 0.1), "optimiser", name)

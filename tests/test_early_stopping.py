@@ -1,0 +1,201 @@
+"""Early stopping: the tutorial's rule, minibatch by minibatch, and the parameters that it keeps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dae_jax import early_stopping
+from dae_jax.checkpoints import Checkpoints
+from dae_jax.early_stopping import Best, Patience
+from dae_jax.training import Report, State
+
+UPDATES = (1, 2, 3, 7, 50)
+
+
+def tutorials_loop(errors, n):
+    """The loop of the tutorial, as literally as can be: (best error, its epoch, last look)."""
+    patience, best, best_epoch, looked = 10 * n, np.inf, 0, 0
+    minibatch = -1
+    for epoch, error in enumerate(errors, 1):
+        for _ in range(n):
+            minibatch += 1
+            if (minibatch + 1) % n == 0:
+                looked = epoch
+                if error < best:
+                    if error < best * 0.995:
+                        patience = max(patience, 2 * minibatch)
+                    best, best_epoch = error, epoch
+            if patience <= minibatch:
+                return best, best_epoch, looked
+    return best, best_epoch, looked
+
+
+def epochwise(errors, n):
+    """The same, asked of the module."""
+    rule = early_stopping.begin(1, n)
+    for epoch, error in enumerate(errors, 1):
+        rule, _ = early_stopping.look(rule, epoch, n, np.array([error]))
+        if early_stopping.exhausted(rule, epoch, n)[0]:
+            break
+    return rule.best_error[0], rule.best_epoch[0], epoch
+
+
+def error_sequences(kind, count=20, epochs=120):
+    """Shares of 500 validation images, as errors are."""
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        falling = 0.5 * np.exp(-np.arange(epochs) / rng.uniform(2, 80))
+        errors = {
+            "falling with noise": falling + rng.normal(0, 0.03, epochs),
+            "constant": np.full(epochs, rng.uniform()),
+            "plateaus": np.repeat(np.sort(rng.uniform(0, 1, epochs))[::-1], 15)[:epochs],
+            "one late improvement": np.where(np.arange(epochs) < rng.integers(8, 24), 0.3, 0.2),
+            "about the threshold": np.cumprod(rng.uniform(0.98, 1.01, epochs)),
+            "any": rng.uniform(0, 1, epochs),
+        }[kind]
+        yield errors.clip(0) if kind == "about the threshold" else (errors.clip(0) * 500) // 1 / 500
+
+
+KINDS = (
+    "falling with noise",
+    "constant",
+    "plateaus",
+    "one late improvement",
+    "about the threshold",
+    "any",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_rule_is_the_tutorials_minibatch_loop(kind):
+    for errors in error_sequences(kind):
+        for n in UPDATES:
+            assert epochwise(errors, n) == tutorials_loop(errors, n), (n, errors)
+
+
+def test_these_sequences_stop_at_many_different_epochs():
+    """Or the test above would prove little."""
+    stops = {
+        tutorials_loop(e, n)[2] for kind in KINDS for e in error_sequences(kind) for n in (2, 7)
+    }
+    assert {10, 120} < stops and len(stops) > 12
+
+
+@pytest.mark.parametrize("n", UPDATES)
+def test_errors_that_never_change_stop_after_ten_epochs(n):
+    # with a single minibatch an epoch, the look comes before patience is asked
+    assert epochwise(np.full(30, 0.5), n)[2] == (11 if n == 1 else 10)
+
+
+def test_a_small_improvement_is_kept_but_extends_nothing():
+    rule = Patience(np.array([520]), np.array([0.4]), np.array([50]))
+    rule, better = early_stopping.look(rule, 51, 10, np.array([0.4 * 0.996]))
+    assert (rule.patience[0], rule.best_epoch[0], better[0]) == (520, 51, True)
+    rule, better = early_stopping.look(rule, 52, 10, np.array([0.4 * 0.996 * 0.994]))
+    assert (rule.patience[0], rule.best_epoch[0], better[0]) == (2 * 519, 52, True)
+    rule, better = early_stopping.look(rule, 53, 10, rule.best_error)
+    assert (rule.best_epoch[0], better[0]) == (52, False)
+
+
+# ---- what is kept ---------------------------------------------------------------------------
+
+
+def parameters(epoch, members):
+    """Parameters that say of which epoch and member they are."""
+    W = np.array([np.full((2, 3), 100 * epoch + m) for m in members], np.float32)
+    return {"W": W, "b": W[:, 0]}
+
+
+class Training:
+    """A training whose errors are given, watched by `Best`."""
+
+    def __init__(self, table, members, updates=2):
+        self.table, self.members = table, members
+        self.watch = Best(parameters(0, members), self.error, updates)
+
+    def error(self, i, params):
+        epoch, m = divmod(int(params["W"][0, 0]), 100)
+        assert m == self.members[i]
+        return self.table[m][epoch - 1]
+
+    def run(self, start=0):
+        """Goes on as `runs.train` does; returns the last epoch."""
+        for epoch in range(start + 1, len(self.table[0]) + 1):
+            state = State(jax.tree.map(jnp.asarray, parameters(epoch, self.members)), ())
+            cost = np.zeros(len(self.members))
+            told = self.watch.after(Report(epoch, cost, True, 0.1, state))
+            assert told == {"valid_error": [self.table[m][epoch - 1] for m in self.members]}
+            if self.watch.done(epoch):
+                break
+        return epoch
+
+
+# Member 0 stops after 10 epochs, though it would get better later; 1 is best in epoch 3 of all 30;
+# 2 goes on to the end and is best there.
+TABLE = [
+    [0.5] * 14 + [0.1] * 16,
+    [0.5, 0.4, 0.01, *[0.2] * 27],
+    list(np.geomspace(0.9, 0.1, 30)),
+]
+
+
+def test_the_parameters_kept_are_those_of_the_best_epoch_and_not_the_last():
+    training = Training(TABLE, [1])
+    assert training.run() > 3
+    kept = training.watch
+    assert (kept.rule.best_epoch[0], kept.rule.best_error[0]) == (3, 0.01)
+    np.testing.assert_array_equal(kept.params["W"], parameters(3, [1])["W"])
+    np.testing.assert_array_equal(kept.params["b"], parameters(3, [1])["b"])
+
+
+def test_members_together_are_each_alone_and_the_last_one_ends_the_training():
+    together = Training(TABLE, [0, 1, 2])
+    alone = [Training(TABLE, [m]) for m in range(3)]
+    lasts = [training.run() for training in alone]
+    assert lasts[0] == 10 and together.run() == max(lasts) == 30
+    for m, one in enumerate(alone):
+        for field, value in one.watch.rule._asdict().items():
+            assert getattr(together.watch.rule, field)[m] == value[0]
+        for name, leaf in one.watch.params.items():
+            np.testing.assert_array_equal(together.watch.params[name][m], leaf[0])
+        best_error, best_epoch, last = tutorials_loop(TABLE[m], 2)
+        assert one.watch.rule.best_epoch[0] == best_epoch and last == lasts[m]
+        assert one.watch.rule.best_error[0] == best_error
+    assert together.watch.rule.best_epoch.tolist() == [1, 3, 30]
+
+
+def test_what_is_kept_survives_the_buffers_that_the_next_epoch_takes():
+    watch = Best({"W": jnp.zeros((1, 2, 3))}, lambda i, params: 0.5, 2)
+    W = jnp.ones((1, 2, 3))
+    watch.after(Report(1, np.zeros(1), True, 0.1, State({"W": W}, ())))
+    W.delete()  # as donation does
+    np.testing.assert_array_equal(watch.params["W"], np.ones((1, 2, 3)))
+
+
+def test_a_watch_goes_on_from_a_checkpoint_as_if_nothing_had_been(tmp_path):
+    whole = Training(TABLE, [0, 1, 2])
+    whole.run()
+    first = Training(TABLE, [0, 1, 2])
+    first.table = [errors[:12] for errors in TABLE]
+    assert first.run() == 12
+    with Checkpoints(tmp_path / "checkpoints") as saved:
+        saved.save(12, first.watch.kept, now=True)
+    second = Training(TABLE, [0, 1, 2])
+    with Checkpoints(tmp_path / "checkpoints") as saved:
+        start, second.watch.kept = saved.restore(second.watch.kept)
+    assert (start, second.run(start)) == (12, 30)
+    for kept, expected in zip(second.watch.rule, whole.watch.rule, strict=True):
+        assert kept.dtype == expected.dtype
+        np.testing.assert_array_equal(kept, expected)
+    for name, leaf in whole.watch.params.items():
+        np.testing.assert_array_equal(second.watch.params[name], leaf)
+
+
+def test_before_the_first_look_a_checkpoint_holds_an_infinite_error(tmp_path):
+    watch = Best(parameters(0, [0]), lambda i, params: 0.5, 2)
+    with Checkpoints(tmp_path / "checkpoints") as saved:
+        saved.save(1, watch.kept, now=True)
+        _, (rule, params) = saved.restore(watch.kept)
+    assert rule.best_error[0] == np.inf and rule.best_epoch[0] == 0 and rule.patience[0] == 20
+    np.testing.assert_array_equal(params["W"], parameters(0, [0])["W"])
