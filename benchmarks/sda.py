@@ -28,7 +28,7 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 # The recipe.
 HIDDEN, CLASSES, BATCH = (1000, 1000, 1000), 10, 20
 LEVELS: dict[Stage, float] = {"layer-1": 0.1, "layer-2": 0.2, "layer-3": 0.3}
-PRETRAINING_EPOCHS, FINE_TUNING_EPOCHS = 15, 30
+PRETRAINING_EPOCHS, FINE_TUNING_EPOCHS = 15, 20
 EPOCHS: dict[Stage, int] = {
     stage: PRETRAINING_EPOCHS if stage in LEVELS else FINE_TUNING_EPOCHS for stage in STAGES
 }
@@ -212,7 +212,7 @@ def main(argv: Sequence[str]) -> int:
         stages: dict[Stage, dict[str, Row]] = {}
         for stage in settings.only:
             print(f"## {stage}\n", flush=True)
-            rounds = 2 if settings.quick else 5
+            rounds = 2 if settings.quick else 3
             rows = stages[stage] = turns.measure(folder / stage, rounds, entries_of(stage, about))
             turns.check_learning(rows)
             turns.show(rows)

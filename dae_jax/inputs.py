@@ -23,11 +23,14 @@ def load(asked: config.Data) -> tuple[Dataset, bool]:
     return dataset, instead
 
 
-def check_range(dataset: Dataset, pixel_scale: float, cost: str, *, linear: bool) -> None:
+def check_range(
+    name: str, images: np.ndarray, pixel_scale: float, cost: str, *, linear: bool
+) -> None:
     """Refuse pixels that a sigmoid decoder cannot give back.
 
     Args:
-        dataset: Whose training images.
+        name: What the images are called.
+        images: Those to train on.
         pixel_scale: What integer pixels are divided by.
         cost: What is minimised.
         linear: Whether the decoder is linear, which can give anything back.
@@ -37,14 +40,13 @@ def check_range(dataset: Dataset, pixel_scale: float, cost: str, *, linear: bool
     """
     if linear:
         return
-    images = dataset.train.images
     integers = np.issubdtype(images.dtype, np.integer)
     scale = pixel_scale if integers else 1
     low, high = images.min() / scale, images.max() / scale
     if low >= 0 and high <= 1:
         return
     raise InputError(
-        f"pixels of {dataset.name}",
+        f"pixels of {name}",
         expected=f"values in [0, 1] for --cost {cost} with a sigmoid decoder",
         got=f"{low:.4g} to {high:.4g}",
         do=f"pass --pixel-scale {images.max()}"

@@ -73,7 +73,7 @@ def _prepare(settings: Config, typed: str) -> "Run":
         images = inputs.with_more(dataset, d.unlabelled, d.image_size)
     first = settings.layer(0)
     linear = first["decoder"] == "linear"
-    inputs.check_range(dataset, d.pixel_scale, first["cost"], linear=linear)
+    inputs.check_range(dataset.name, images, d.pixel_scale, first["cost"], linear=linear)
     for name, size, n in (
         ("--batch-size", p.batch_size, len(images)),
         ("--finetune-batch-size", f.finetune_batch_size, len(dataset.train.images)),

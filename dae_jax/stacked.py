@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int, Key, Real
 
 from dae_jax import autoencoder, corruption
 from dae_jax.autoencoder import AnyParams
+from dae_jax.errors import InputError
 from dae_jax.objectives import AnyArray
 
 
@@ -72,13 +73,16 @@ def init_tutorial(seed: int, n_visible: int, n_hidden: Sequence[int]) -> list[An
     >>> [layer.W.shape for layer in init_tutorial(89677, 784, [300, 200])]
     [(784, 300), (300, 200)]
     """
-    # The first layer's draw is the dA's own; the same stream then goes on.
-    first = autoencoder.init_tutorial(seed, n_visible, n_hidden[0])
+    if not n_hidden:
+        raise InputError("n_hidden", expected="at least one layer", got="none")
+    # The first layer is the dA's own draw; the same stream then goes on.
+    layers = [autoencoder.init_tutorial(seed, n_visible, n_hidden[0])]
     rng = np.random.RandomState(seed)
     rng.randint(2**30)
     rng.uniform(size=(n_visible, n_hidden[0]))
-    layers = [first]
     for n_in, n_out in pairwise(n_hidden):
+        if n_out < 1:
+            raise InputError("n_hidden", expected="at least 1 for each layer", got=n_out)
         r = autoencoder.weight_range(n_in, n_out)
         W = rng.uniform(-r, r, (n_in, n_out))
         layers.append(autoencoder.init(jax.random.key(0), n_in, n_out, W=W))

@@ -47,7 +47,6 @@ def finish(run: Run, layers: Sequence[AnyParams], tuned: Tuned) -> None:
         "command": run.command,
         "data": {
             "name": run.dataset.name,
-            "source": run.dataset.source,
             "pretraining_images": len(run.images),
             "labelled_images": len(run.dataset.train.images),
             "instead_of_mnist": run.instead_of_mnist,
@@ -87,7 +86,8 @@ def about_model(run: Run) -> dict[str, Any]:
         "range": [float(images.min()), float(images.max())],
         "pixel_scale": run.pixel_scale,
         "class_names": class_names(run.dataset),
-        "config": config.to_json(run.settings),
+        # not where it was written to: equal models are equal files
+        "config": {k: v for k, v in config.to_json(run.settings).items() if k != "output"},
     }
 
 

@@ -50,7 +50,7 @@ def _prepare(settings: Config) -> "Run":
     d, t = settings.data, settings.training
     dataset, instead = inputs.load(d)
     linear = settings.model.decoder == "linear"
-    inputs.check_range(dataset, d.pixel_scale, t.cost, linear=linear)
+    inputs.check_range(dataset.name, dataset.train.images, d.pixel_scale, t.cost, linear=linear)
     n_images = len(dataset.train.images)
     if t.batch_size > n_images:
         raise InputError(

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from inspect import signature
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +71,11 @@ def optimiser(
     Raises:
         InputError: Optax has no optimiser of that name.
     """
-    steps = optax.inject_hyperparams(_optimiser_of_optax(name))(learning_rate=learning_rate)
+    make = _optimiser_of_optax(name)
+    others = set(signature(make).parameters) - {"learning_rate"}  # flags, which cannot be traced
+    steps = optax.inject_hyperparams(make, static_args=tuple(sorted(others)))(
+        learning_rate=learning_rate
+    )
     if weight_decay:
         matrices = partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
         steps = optax.chain(optax.add_decayed_weights(weight_decay, matrices), steps)
@@ -82,18 +86,34 @@ def optimiser(
 
 
 def _optimiser_of_optax(name: str) -> Callable[..., optax.GradientTransformation]:
+    """The function that makes it, if what it makes needs no more than a gradient and a rate."""
+    if name in ("sgd", "adam"):
+        return getattr(optax, name)
     if name == "momentum":
         return partial(optax.sgd, momentum=0.9)
-    make = getattr(optax, name, None)
-    if callable(make) and "learning_rate" in signature(make).parameters:
-        return cast(Callable[..., optax.GradientTransformation], make)
-    near = difflib.get_close_matches(name, ["momentum", *dir(optax)], 1)
-    raise InputError(
-        "optimiser",
-        expected="momentum, or an optimiser of Optax by its name there",
-        got=name,
-        do=f"did you mean {near[0]}?" if near else "try sgd, momentum or adam",
-    )
+
+    def one_step(make: Callable[..., Any]) -> Any:
+        weights = {"W": jnp.ones((2, 2)), "b": jnp.ones(2)}
+        rule = make(learning_rate=0.1)
+        return rule.update(weights, rule.init(weights), weights)
+
+    try:
+        make = getattr(optax, name)
+        with jax.numpy_dtype_promotion("standard"):
+            _, state = jax.eval_shape(partial(one_step, make))
+        if any(jnp.issubdtype(a.dtype, jax.dtypes.prng_key) for a in jax.tree.leaves(state)):
+            raise TypeError("it draws random numbers of its own")
+    except Exception as error:  # whatever the functions of Optax that are no optimisers raise
+        near = difflib.get_close_matches(name, ["momentum", *optax.__all__], 1)
+        raise InputError(
+            "optimiser",
+            expected="momentum, or an optimiser of Optax that needs a learning rate and no more",
+            got=name,
+            do=f"did you mean {near[0]}?"
+            if near and near[0] != name
+            else "try sgd, momentum or adam",
+        ) from error
+    return make
 
 
 def _epoch(

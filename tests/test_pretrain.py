@@ -43,6 +43,7 @@ SMALL = (
     *("--data", "small.npz", "--valid-fraction", "0.2", "--hidden", "12", "8"),
     *("--corruption", "0.2", "0.3", "--pretrain-epochs", "3", "--batch-size", str(BATCH)),
     *("--finetune-epochs", "6", "--finetune-batch-size", str(BATCH)),
+    *("--finetune-learning-rate", "0.5"),
 )
 ONE_LAYER = ("--hidden", "12", "--corruption", "0.2")
 LATER = (*ONE_LAYER, "--pretrain-epochs", "0")  # where only fine-tuning is of interest
@@ -577,7 +578,7 @@ def test_a_preset_sets_what_is_not_given_and_nothing_else(run, monkeypatch):
     recipe = replace(
         usual,
         preset="best",
-        finetuning=replace(usual.finetuning, finetune_learning_rate=0.125, dropout=(0.1, 0.25)),
+        finetuning=replace(usual.finetuning, weight_decay=0.125, dropout=(0.1, 0.25)),
         pretraining=replace(usual.pretraining, noise=("gaussian",), shuffle=True),
     )
     monkeypatch.setitem(pretrain_config.PRESETS, "best", recipe)
@@ -585,7 +586,7 @@ def test_a_preset_sets_what_is_not_given_and_nothing_else(run, monkeypatch):
     assert got.preset == "best"
     # a flag counts, though it asks for what is usual without the recipe
     assert got.finetuning.dropout == (0, 0)
-    assert got.finetuning.finetune_learning_rate == 0.125
+    assert got.finetuning.weight_decay == 0.125
     assert (got.pretraining.noise, got.pretraining.shuffle) == (("gaussian",), True)
     assert got.stack.hidden == (12, 8) and got.pretraining.corruption == LEVELS
 

@@ -1,5 +1,6 @@
 """The README is true: its Python runs, and its commands are commands."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -47,3 +48,33 @@ def test_the_commands_in_the_readme_are_understood(name, flags):
 def test_the_pictures_in_the_readme_are_there():
     for path in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (Path(__file__).parent.parent / path).exists(), path
+
+
+RESULTS = Path(__file__).parent.parent / "results"
+
+
+@pytest.mark.parametrize("preset", ["tutorial", "best"])
+def test_the_errors_of_the_presets_are_those_of_the_reports(preset):
+    report = json.loads((RESULTS / f"sda-{preset}" / "report.json").read_text())
+    (row,) = re.findall(rf"^\| `--preset {preset}`.*$", README, re.MULTILINE)
+    for name in ("valid_error", "test_error"):
+        numbers = report[name]
+        assert f"{numbers['mean']:.2%} ± {numbers['sd']:.2%}".replace("%", " %") in row
+    assert len(report["members"]) == 3 and report["data"]["name"] == "mnist"
+    assert f"`{report['command']}`" in README
+
+
+def test_the_numbers_of_the_comparison_are_those_of_the_report():
+    report = json.loads((RESULTS / "sda-labels" / "compare.json").read_text())
+    assert f"`{report['command']}`" in README
+    gains = {(d["labels"], d["arm"]): d for d in report["differences"]}
+    for labels in report["config"]["comparison"]["labels"]:
+        (row,) = re.findall(rf"^\| {labels} \|.*$", README, re.MULTILINE)
+        cells = {r["arm"]: r for r in report["rows"] if r["labels"] == labels}
+        for arm in ("pretrained", "random", "frozen"):
+            low, high = cells[arm]["test_interval"]
+            told = f"{100 * cells[arm]['test_mean']:.2f} ({100 * low:.2f} to {100 * high:.2f})"
+            assert told in row
+        gain = gains[labels, "random"]
+        half = gain["mean"] - gain["interval"][0]
+        assert f"{100 * gain['mean']:.2f} ± {100 * half:.2f}" in row

@@ -207,11 +207,12 @@ def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_bit(how, name):
     assert_same(state, jax.device_get(rest[-1].state))
 
 
-@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize("n", [2, 3, 5])
 def test_a_sweeps_members_are_the_runs_alone(n):
-    # 3 members on the two devices that conftest.py asks for need padding
+    # of the two devices that conftest.py asks for, 3 members take one, and 5 need padding
     assert len(jax.devices()) == 2
-    levels = [0.0, 0.3, 0.5, 0.9][:n]
+    assert training.member_mesh(n).size == {2: 2, 3: 1, 5: 2}[n]
+    levels = [0.0, 0.3, 0.5, 0.9, 1.0][:n]
     optimizer = training.optimiser("sgd", 0.1)
     states = training.stack([begin(optimizer) for _ in levels])
     keys = jnp.stack([jax.random.key(0) for _ in levels])
@@ -299,9 +300,9 @@ def test_a_report_knows_when_costs_or_parameters_are_not_finite(rate, finite):
 
 @pytest.mark.parametrize("how", [{}, {"shuffle": True}])
 def test_members_with_images_of_their_own_are_the_runs_alone(how):
-    # again 3 members on 2 devices, so that the last one is there twice
-    data = np.random.default_rng(1).integers(0, 256, (3, 43, V), np.uint8)
-    levels, optimizer = [0.0, 0.3, 0.5], training.optimiser("sgd", 0.1)
+    # again 5 members on 2 devices, so that the last one is there twice
+    data = np.random.default_rng(1).integers(0, 256, (5, 43, V), np.uint8)
+    levels, optimizer = [0.0, 0.1, 0.2, 0.3, 0.5], training.optimiser("sgd", 0.1)
     fit = training.fit(
         training.stack([dae(level) for level in levels]),
         training.stack([begin(optimizer) for _ in levels]),
@@ -342,10 +343,10 @@ WEIGHTS = ae.init_tutorial(1, V, H, b=np.arange(H), b_prime=np.ones(V))
 
 def steps(optimizer, n):
     """What n updates with the gradient 1 (everywhere) add to `WEIGHTS`, one after another."""
-    params, state = WEIGHTS, optimizer.init(WEIGHTS)
+    params, state, update = WEIGHTS, optimizer.init(WEIGHTS), jax.jit(optimizer.update)
     ones = jax.tree.map(jnp.ones_like, WEIGHTS)
     for _ in range(n):
-        updates, state = optimizer.update(ones, state, params)
+        updates, state = update(ones, state, params)
         params = optax.apply_updates(params, updates)
         yield updates
 
@@ -409,7 +410,7 @@ def test_decay_counts_the_epochs_of_fit():
 
 
 @pytest.mark.usefixtures("_lenient_dtypes")
-@pytest.mark.parametrize("name", ["adamw", "rmsprop", "lion", "nadam", "adagrad"])
+@pytest.mark.parametrize("name", ["adamw", "rmsprop", "lion", "adagrad", "adafactor"])
 def test_any_optimiser_of_optax_is_known_by_its_name(name):
     mine = steps(training.optimiser(name, 0.01), 3)
     optaxs = steps(getattr(optax, name)(0.01), 3)
