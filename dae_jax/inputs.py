@@ -64,7 +64,8 @@ def with_more(dataset: Dataset, unlabelled: str, image_size: tuple[int, int] | N
     own = dataset.train.images
     size = None
     if datasets.holds_image_files(unlabelled):
-        size = image_size or (dataset.image_shape and dataset.image_shape[:2])
+        known = dataset.image_shape
+        size = image_size or (None if known is None else (known[0], known[1]))
     more = datasets.load_whole(unlabelled, image_size=size)
     shapes = dataset.image_shape, more.image_shape
     if own.shape[1] != more.train.images.shape[1] or shapes[0] != shapes[1]:
