@@ -13,7 +13,6 @@ the least mean error on the validation images. The test images are looked at onc
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -31,19 +30,6 @@ ARMS = ("pretrained", "random", "frozen")
 LEAST_UPDATES = 200  # a look at the validation images: fewer labels are gone through several times
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One number of labels and one way to use them."""
-
-    budget: int | str  # a number, or "all"
-    arm: str
-
-    @property
-    def name(self) -> str:
-        """What its folder is called."""
-        return f"labels_{self.budget}_{self.arm}"
-
-
 def run(run: Run) -> dict[str, Any] | None:
     """Compare, print a table, and write ``compare.json`` and ``compare.png``; None after Ctrl-C."""
     pretrained = stages.pretrain(run)
@@ -54,7 +40,7 @@ def run(run: Run) -> dict[str, Any] | None:
     for budget in run.settings.comparison.labels:
         for arm in ARMS:
             layers = random if arm == "random" else pretrained
-            row = _row(run, Setting(budget, arm), layers)
+            row = _row(run, budget, arm, layers)
             if row is None:
                 return None
             rows.append(row)
@@ -130,13 +116,13 @@ def labelled(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
     return order[np.lexsort((labels[order], turn[order]))][:n]
 
 
-def _row(run: Run, setting: Setting, layers: Sequence[Any]) -> dict[str, Any] | None:
+def _row(run: Run, budget: int | str, arm: str, layers: Sequence[Any]) -> dict[str, Any] | None:
     """Train a setting at every rate, for all seeds at once, choose, and test what was chosen."""
-    folder = run.folder / "compare" / setting.name
+    folder = run.folder / "compare" / f"labels_{budget}_{arm}"
     done = folder / "row.json"
     if done.exists():
         return json.loads(done.read_text())
-    images, labels, own_data = _labelled_images(run, setting.budget)
+    images, labels, own_data = _labelled_images(run, budget)
     trials = []
     for rate in run.settings.comparison.rates:
         tuned = stages.finetune(
@@ -146,9 +132,9 @@ def _row(run: Run, setting: Setting, layers: Sequence[Any]) -> dict[str, Any] | 
             images,
             labels,
             learning_rate=rate,
-            freeze=setting.arm == "frozen",
+            freeze=arm == "frozen",
             own_data=own_data,
-            title=f"{setting.budget} labels, {setting.arm}, rate {rate:g}",
+            title=f"{budget} labels, {arm}, rate {rate:g}",
         )
         if tuned is None:
             return None
@@ -157,8 +143,8 @@ def _row(run: Run, setting: Setting, layers: Sequence[Any]) -> dict[str, Any] | 
     chosen = int(np.argmin([errors.mean() for errors in valid]))
     wrong = stages.error_counter(run, run.dataset.test)
     row = {
-        "labels": setting.budget,
-        "arm": setting.arm,
+        "labels": budget,
+        "arm": arm,
         "rates": list(run.settings.comparison.rates),
         "valid_errors_of_rates": [errors.tolist() for errors in valid],
         "rate": run.settings.comparison.rates[chosen],

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 from dae_jax import command, config, pretrain_config
 from dae_jax.errors import InputError
-from dae_jax.pretrain_config import PRESETS, Config
+from dae_jax.pretrain_config import PRESETS, PROG, Config
 
 if TYPE_CHECKING:  # JAX itself waits until the flags are known to make sense
     from dae_jax.stages import Run
-
-PROG = "python -m dae_jax.pretrain"
 
 
 def main(argv: Sequence[str]) -> int:

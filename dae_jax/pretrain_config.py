@@ -9,6 +9,8 @@ from tyro.conf import arg
 from dae_jax import config
 from dae_jax.errors import InputError
 
+PROG = "python -m dae_jax.pretrain"
+
 
 @dataclass(frozen=True)
 class Data(config.Data):

@@ -19,10 +19,9 @@ from dae_jax import autoencoder, checkpoints, runs, stacked, training
 from dae_jax.autoencoder import AnyParams
 from dae_jax.datasets import Dataset, Split
 from dae_jax.early_stopping import Best, Patience
-from dae_jax.pretrain_config import Config
+from dae_jax.pretrain_config import PROG, Config
 from dae_jax.stacked import Classifier, Layer
 
-PROG = "python -m dae_jax.pretrain"
 CHUNK = 10_000  # images whose codes are computed at once
 INIT = 2**32 - 1  # folded into a seed's key for the weights; stages fold in their number, from 0
 
@@ -120,10 +119,8 @@ def _train_layer(run: Run, k: int, first: AnyParams, data: np.ndarray) -> AnyPar
         objective=own["cost"],
         decoder=own["decoder"],
     )
-    numbers = {"level": own["corruption"], "pixel_scale": run.pixel_scale}
-    cost = jax.tree_util.Partial(
-        fixed, **{name: jnp.asarray(n, float) for name, n in numbers.items()}
-    )
+    level, scale = jnp.asarray(own["corruption"], float), jnp.asarray(run.pixel_scale, float)
+    cost = jax.tree_util.Partial(fixed, level=level, pixel_scale=scale)
     n, batch = len(run.images), s.pretraining.batch_size
     stage = runs.Stage(
         run.folder / run.stages[k],
@@ -239,15 +236,12 @@ def finetune(
         updates=updates,
         weight_decay=f.weight_decay,
     )
-    dropout = None
+    numbers: dict[str, Any] = {"pixel_scale": jnp.asarray(run.pixel_scale, float)}
     if any(f.dropout):
-        # A frozen stack's codes are hidden units.
         inputs, hidden = f.dropout
-        dropout = jnp.asarray(hidden if freeze else inputs, float), jnp.asarray(hidden, float)
-    scale = jnp.asarray(run.pixel_scale, float)
-    cost = jax.tree_util.Partial(stacked.cost, pixel_scale=scale, dropout=dropout)
-    if dropout is None:
-        cost = jax.tree_util.Partial(stacked.cost, pixel_scale=scale)
+        first = hidden if freeze else inputs  # a frozen stack's codes are hidden units
+        numbers["dropout"] = jnp.asarray(first, float), jnp.asarray(hidden, float)
+    cost = jax.tree_util.Partial(stacked.cost, **numbers)
 
     watch, valid = None, run.dataset.valid
     if len(valid.images) and valid.labels is not None:
