@@ -1,0 +1,153 @@
+"""Deep autoencoders against plain loops, autodiff and hand-made cases."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from dae_jax import autoencoder, corruption, deep, objectives
+from dae_jax.deep import Architecture
+from helpers import refused
+
+X = jax.random.uniform(jax.random.key(1), (6, 12))
+ONE = jnp.float32(1)
+
+
+def cost(params, architecture, **terms):
+    return deep.cost(
+        params, X, jax.random.key(0), architecture=architecture, pixel_scale=ONE, **terms
+    )
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("sizes", [(12, 5), (12, 7, 3), (12, 9, 4, 2)])
+def test_it_is_the_chain_of_its_layers(tied, sizes):
+    architecture = Architecture(sizes, hidden="tanh", code="linear", output="sigmoid", tied=tied)
+    params = deep.init(jax.random.key(0), architecture)
+    params = jax.tree.map(lambda a: a + 0.1, params)  # biases that count
+    h = np.asarray(X, np.float64)
+    for k, layer in enumerate(params.encoder):
+        h = h @ np.asarray(layer.W, np.float64) + np.asarray(layer.b)
+        h = np.tanh(h) if k < len(sizes) - 2 else h
+    np.testing.assert_allclose(deep.encode(params, X, architecture), h, rtol=1e-5, atol=1e-6)
+    z = h
+    for k in range(len(sizes) - 1):
+        V = np.asarray(params.encoder[-1 - k].W).T if tied else np.asarray(params.decoder[k].W)
+        c = params.b_prime[k] if tied else params.decoder[k].b
+        z = z @ V.astype(np.float64) + np.asarray(c)
+        z = np.tanh(z) if k < len(sizes) - 2 else 1 / (1 + np.exp(-z))
+    np.testing.assert_allclose(deep.reconstruct(params, X, architecture), z, rtol=1e-5, atol=1e-6)
+
+
+def test_one_tied_sigmoid_layer_is_the_da():
+    dA = autoencoder.init(jax.random.key(0), 12, 5)
+    same = deep.Tied((deep.Layer(dA.W, dA.b),), (dA.b_prime,))
+    architecture = Architecture((12, 5), tied=True)
+    level = jnp.float32(0.3)
+    value, gradient = jax.value_and_grad(deep.cost)(
+        same, X, jax.random.key(0), architecture=architecture, pixel_scale=ONE, level=level
+    )
+    wanted, expected = jax.value_and_grad(autoencoder.cost)(
+        dA, X, corruption.mask(jax.random.key(0), X, level)
+    )
+    np.testing.assert_array_equal(value, wanted)
+    np.testing.assert_array_equal(gradient.encoder[0].W, expected.W)
+
+
+def test_unrolled_layers_compute_what_the_stack_computed():
+    lower, upper = (
+        autoencoder.init(jax.random.key(0), 12, 7),
+        autoencoder.init(jax.random.key(2), 7, 3),
+    )
+    whole = deep.unroll([lower, upper])
+    architecture = Architecture((12, 7, 3))
+    y = autoencoder.encode(upper, autoencoder.encode(lower, X))
+    np.testing.assert_allclose(deep.encode(whole, X, architecture), y, rtol=1e-6)
+    z = autoencoder.decode(lower, autoencoder.decode(upper, y))
+    np.testing.assert_allclose(deep.reconstruct(whole, X, architecture), z, rtol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [(12, 5), (12, 7, 3), (12, 9, 4, 2)])
+@pytest.mark.parametrize("code", ["sigmoid", "tanh", "linear"])
+def test_contraction_is_the_norm_of_the_jacobian(sizes, code):
+    architecture = Architecture(sizes, hidden="softplus", code=code)
+    params = deep.init(jax.random.key(0), architecture, gain=2.0)
+    jacobians = jax.vmap(jax.jacfwd(lambda x: deep.encode(params, x, architecture)))(X)
+    wanted = jnp.mean(jnp.sum(jnp.square(jacobians), axis=(1, 2)))
+    np.testing.assert_allclose(deep.contraction(params, X, architecture), wanted, rtol=2e-5)
+
+
+def test_the_gradient_of_the_contraction_is_there_and_right():
+    # Known from elsewhere: written with integer division, it is zero and does nothing.
+    architecture = Architecture((12, 5), tied=True)
+    with jax.enable_x64(True):
+        params = deep.init(jax.random.key(0), architecture)
+        x = jnp.asarray(np.asarray(X), float)
+        check_grads(
+            lambda p: deep.contraction(p, x, architecture), (params,), order=1, modes=["rev"]
+        )
+        gradient = jax.grad(deep.contraction)(params, x, architecture)
+    assert float(jnp.abs(gradient.encoder[0].W).max()) > 1e-3
+
+
+def test_all_terms_add_up():
+    architecture = Architecture((12, 7, 3), hidden="relu")
+    params = deep.init(jax.random.key(0), architecture)
+    h = deep.encode(params, X, architecture)
+    weights = [*params.encoder, *params.decoder]
+    parts = {
+        "l1": (0.3, 0.3 * np.abs(h).sum(1).mean()),
+        "kl": ((2.0, 0.1), 2 * objectives.kl_sparsity(h, 0.1)),
+        "contract": (0.5, 0.5 * deep.contraction(params, X, architecture)),
+        "weight_decay": (0.01, 0.005 * sum(np.square(layer.W).sum() for layer in weights)),
+    }
+    plain = cost(params, architecture)
+    terms = jax.tree.map(jnp.float32, {name: weight for name, (weight, _) in parts.items()})
+    for name, (_, wanted) in parts.items():
+        added = cost(params, architecture, **{name: terms[name]}) - plain
+        np.testing.assert_allclose(added, wanted, rtol=1e-4)
+    everything = cost(params, architecture, **terms) - plain
+    np.testing.assert_allclose(everything, sum(value for _, value in parts.values()), rtol=1e-5)
+
+
+def test_noise_is_drawn_anew_from_the_key():
+    architecture = Architecture((12, 5))
+    params = deep.init(jax.random.key(0), architecture)
+    costs = {
+        float(
+            deep.cost(
+                params,
+                X,
+                jax.random.key(i),
+                architecture=architecture,
+                pixel_scale=ONE,
+                noise="gaussian",
+                level=jnp.float32(0.5),
+            )
+        )
+        for i in range(3)
+    }
+    assert len(costs) == 3
+
+
+def test_kl_sparsity_is_zero_where_it_is_wanted_and_finite_where_units_are_dead():
+    rho = 0.05
+    assert float(objectives.kl_sparsity(jnp.full((9, 4), rho), rho)) == pytest.approx(0, abs=1e-6)
+    h = np.random.default_rng(0).uniform(0.1, 0.9, (50, 4))
+    m = h.mean(0)
+    wanted = (rho * np.log(rho / m) + (1 - rho) * np.log((1 - rho) / (1 - m))).sum()
+    np.testing.assert_allclose(objectives.kl_sparsity(jnp.asarray(h), rho), wanted, rtol=1e-5)
+    value, gradient = jax.value_and_grad(objectives.kl_sparsity)(jnp.zeros((5, 2)), rho)
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+def test_what_makes_no_architecture_is_refused():
+    refused(lambda: Architecture((784, 0)), "code size", "at least 1", "got 0")
+    refused(lambda: Architecture((784, 0, 2)), "layer size", "got 0")
+    refused(lambda: Architecture((784,)), "sizes", "a code")
+    refused(lambda: Architecture((784, 2), hidden="swish"), "activation", "softplus", "swish")
+    linear = Architecture((784, 2), output="linear")
+    refused(lambda: deep.check(linear, "cross-entropy"), "sigmoid output", "squared error")
+    refused(lambda: deep.check(linear, "hinge"), "objective", "hinge")
+    deep.check(linear, "squared-error")
