@@ -81,13 +81,12 @@ def test_contraction_is_the_norm_of_the_jacobian(sizes, code):
 def test_the_gradient_of_the_contraction_is_there_and_right():
     # Known from elsewhere: written with integer division, it is zero and does nothing.
     architecture = Architecture((12, 5), tied=True)
-    with jax.enable_x64(True):
-        params = deep.init(jax.random.key(0), architecture)
-        x = jnp.asarray(np.asarray(X), float)
-        check_grads(
-            lambda p: deep.contraction(p, x, architecture), (params,), order=1, modes=["rev"]
-        )
-        gradient = jax.grad(deep.contraction)(params, x, architecture)
+    params = deep.init(jax.random.key(0), architecture)
+    # float32 and a step of .01: rounding and curvature each leave some 1e-3
+    check_grads(
+        lambda p: deep.contraction(p, X, architecture), (params,), 1, ["rev"], 1e-2, 1e-2, 1e-2
+    )
+    gradient = jax.grad(deep.contraction)(params, X, architecture)
     assert float(jnp.abs(gradient.encoder[0].W).max()) > 1e-3
 
 
