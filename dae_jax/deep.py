@@ -25,7 +25,7 @@ from dae_jax.objectives import AnyArray
 from dae_jax.stacked import Layer
 
 OBJECTIVES = "cross-entropy", "squared-error"
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+ACTIVATIONS: dict[str, Callable[..., Array]] = {
     "sigmoid": jax.nn.sigmoid,
     "tanh": jnp.tanh,
     "relu": jax.nn.relu,

@@ -137,6 +137,60 @@ def comparison(budgets: Sequence[str], arms: Mapping[str, Sequence[Sequence[floa
     return figure
 
 
+def scatter(codes: Mapping[str, ArrayLike], labels: ArrayLike) -> "Figure":
+    """Codes in the plane, a colour a class, side by side.
+
+    Args:
+        codes: For each title, codes (n, 2).
+        labels: The class of each, (n,), 0 .. K-1.
+    """
+    from matplotlib import colormaps
+
+    figure = _figure(5.2 * len(codes) + 0.8, 5)
+    grid = figure.subplots(1, len(codes), squeeze=False)[0]
+    classes = np.unique(labels)
+    colours = colormaps["tab10"].colors if len(classes) <= 10 else colormaps["tab20"].colors  # type: ignore[attr-defined]
+    for axes, (title, points) in zip(grid, codes.items(), strict=True):
+        x, y = np.asarray(points).T
+        for k in classes:
+            mine = np.asarray(labels) == k
+            colour = colours[int(k) % len(colours)]
+            axes.scatter(x[mine], y[mine], s=4, color=colour, label=str(k), linewidths=0)
+        # A few far points would squeeze all others into a corner.
+        for of, set_limits in ((x, axes.set_xlim), (y, axes.set_ylim)):
+            low, high = np.quantile(of, [0.002, 0.998])
+            margin = 0.05 * (high - low) or 1.0
+            set_limits(low - margin, high + margin)
+        axes.set_title(title)
+    handles, names = grid[-1].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right center", markerscale=4, frameon=False)
+    return figure
+
+
+def histogram(values: Mapping[str, ArrayLike]) -> "Figure":
+    """How often which value occurs, a panel a name, all on the same axes."""
+    figure = _figure(4.6 * len(values), 3.4)
+    grid = figure.subplots(1, len(values), squeeze=False, sharey=True)[0]
+    arrays = {name: np.asarray(v) for name, v in values.items()}
+    high = max(float(v.max()) for v in arrays.values())
+    for axes, (name, v) in zip(grid, arrays.items(), strict=True):
+        axes.hist(v, bins=np.linspace(0, high, 60), color=COLOURS[0])
+        axes.set(title=f"{name}: mean {v.mean():.2f}", xlabel="activation", yscale="log")
+    grid[0].set_ylabel("units x images")
+    return figure
+
+
+def curves(values: Mapping[str, ArrayLike], label: str) -> "Figure":
+    """One number after each epoch, a curve a name."""
+    figure = _figure(6, 3.6)
+    axes = figure.subplots()
+    for i, (name, v) in enumerate(values.items()):
+        axes.plot(np.arange(1, len(np.asarray(v)) + 1), v, "o-", color=COLOURS[i % 6], label=name)
+    axes.set(xlabel="epoch", ylabel=label)
+    axes.legend(frameon=False)
+    return figure
+
+
 def save(path: Path, figure: "Figure", about: Mapping[str, Any]) -> Path:
     """Save a diagram as a PNG that says, in its text chunk ``dae_jax``, how it was made."""
     buffer = io.BytesIO()
