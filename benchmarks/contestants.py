@@ -85,10 +85,16 @@ def load_torch(folder: Path, batch: int, device: str) -> tuple[Any, list[Any]]:
 
 
 def learn(
-    torch: Any, loss: Callable[..., Any], params: list[Any], batches: list[Any], compiled: bool
+    torch: Any,
+    loss: Callable[..., Any],
+    params: list[Any],
+    batches: list[Any],
+    compiled: bool,
+    optimizer: Any = None,
 ) -> Epoch:
     """Idiomatic PyTorch, without needless waits or copies; perhaps with the loss compiled."""
-    optimizer = torch.optim.SGD(params, lr=RATE, fused=True)  # foreach is no faster
+    if optimizer is None:
+        optimizer = torch.optim.SGD(params, lr=RATE, fused=True)  # foreach is no faster
     if compiled:
         compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
         if not shutil.which(compiler):

@@ -1,5 +1,7 @@
 """The one exception that a user is meant to read."""
 
+import importlib
+
 
 class InputError(ValueError):
     """A mistake that the user can mend, told in one line: what, expected, got, what to do.
@@ -23,3 +25,17 @@ class InputError(ValueError):
         message = f"{what}: {', '.join(facts)}" if facts else str(what)
         # One line whatever a library's own message, passed in here, may contain.
         super().__init__(" ".join(f"{message}; {do}".split()) if do else " ".join(message.split()))
+
+
+def require(module: str, extra: str) -> None:
+    """Refuse to go on without a library that comes with an extra of this package.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"this needs {module} ({error})", do=f'pip install "dae-jax[{extra}]"'
+        ) from error

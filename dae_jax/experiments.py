@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from dae_jax import findings as f
 from dae_jax.deep import Architecture
@@ -153,7 +153,7 @@ DEEP_2D_LINEAR = Experiment(
 def _hinton(code: int) -> Autoencoder:
     return Autoencoder(
         Architecture((PIXELS, 1000, 500, 250, code), code="linear"),
-        Recipe(40, 250, decay="cosine"),
+        Recipe(60 if code > 2 else 30, 250, learning_rate=2e-3, decay="cosine"),
         objective="squared-error",
         after=Stack(Recipe(10, 50, "sgd"), (0.2, 0.2, 0.2, 0.01), level=0.1),
     )
@@ -197,9 +197,9 @@ DEEP_2D_PRETRAINED = Experiment(
 )
 
 
-def _relu(sizes: tuple[int, ...], l1: float | None = None, **how: float) -> Autoencoder:
+def _relu(sizes: tuple[int, ...], **terms: Any) -> Autoencoder:
     architecture = Architecture(sizes, hidden="relu", code="relu")
-    return Autoencoder(architecture, Recipe(10, 256), l1=l1, **how)  # type: ignore[arg-type]
+    return Autoencoder(architecture, Recipe(10, 256), **terms)
 
 
 PER_PIXEL = 1 / PIXELS
@@ -328,9 +328,9 @@ SPARSE_KL = Experiment(
 )
 
 
-def _one_layer(**terms: object) -> Autoencoder:
+def _one_layer(**terms: Any) -> Autoencoder:
     architecture = Architecture((PIXELS, 1000), tied=True)
-    return Autoencoder(architecture, Recipe(15, 20, "sgd", 0.1), gain=4.0, **terms)  # type: ignore[arg-type]
+    return Autoencoder(architecture, Recipe(15, 20, "sgd", 0.1), gain=4.0, **terms)
 
 
 _ONE_LAYER = {
@@ -401,7 +401,7 @@ DENOISE_GAUSSIAN = Experiment(
     source=SPARSE_L1.source,
     images=ARTICLE,
     models={
-        "autoencoder": _relu((PIXELS, 128, 32), noise="gaussian", level=NOISE),  # type: ignore[arg-type]
+        "autoencoder": _relu((PIXELS, 128, 32), noise="gaussian", level=NOISE),
     },
     measures=(f.restoration("autoencoder", NOISE),),
     drawings={"restored": f.restored("autoencoder", NOISE)},
@@ -412,19 +412,18 @@ DENOISE_GAUSSIAN = Experiment(
 )
 
 
-def _mlp(*sizes: int, activation: str = "tanh", dropout: float = 0.0, **rngs: object) -> object:
+def _mlp(*sizes: int, activation: str = "tanh", dropout: float = 0.0, **rngs: Any) -> Any:
     from dae_jax import supervised
     from dae_jax.deep import ACTIVATIONS
 
-    return supervised.MLP(sizes, ACTIVATIONS[activation], dropout, **rngs)  # type: ignore[arg-type]
+    return supervised.MLP(sizes, ACTIVATIONS[activation], dropout, **rngs)
 
 
-def _lenet(**how: object) -> object:
+def _lenet(activation: str = "tanh", **how: Any) -> Any:
     from dae_jax import supervised
     from dae_jax.deep import ACTIVATIONS
 
-    activation = ACTIVATIONS[str(how.pop("activation", "tanh"))]
-    return supervised.LeNet(activation=activation, **how)  # type: ignore[arg-type]
+    return supervised.LeNet(activation=ACTIVATIONS[activation], **how)
 
 
 SOFTMAX = Experiment(

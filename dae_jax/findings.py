@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dae_jax import figures, measures, objectives
-from dae_jax.errors import InputError
+from dae_jax.errors import InputError, require
 from dae_jax.laboratory import Fitted, Prepared
 
 if TYPE_CHECKING:
@@ -293,6 +293,7 @@ def restoration(name: str, scale: float, n: int = 1000) -> Measure:
     """
 
     def measure(found: Found) -> Numbers:
+        require("skimage.metrics", "experiments")
         from scipy import ndimage
         from skimage.metrics import peak_signal_noise_ratio, structural_similarity
         from skimage.restoration import denoise_nl_means

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ import numpy as np
 from dae_jax import autoencoder, command, deep, early_stopping, stacked, training
 from dae_jax.datasets import Dataset
 from dae_jax.deep import Architecture
-from dae_jax.errors import InputError
+from dae_jax.errors import InputError, require
 
 PyTree = Any
 CHUNK = 5_000  # images that go through a model at once, outside training
@@ -166,6 +166,7 @@ def in_chunks(function: Callable[..., Any] | None, params: PyTree, x: np.ndarray
     return np.concatenate(parts)
 
 
+@runtime_checkable
 class Model(Protocol):
     """A declaration of something that can be trained."""
 
@@ -446,6 +447,7 @@ class Network:
 
     def train(self, lab: Laboratory, name: str) -> list[Fitted]:
         """Train and return one a seed."""
+        require("flax.nnx", "experiments")
         from flax import nnx
 
         from dae_jax import supervised

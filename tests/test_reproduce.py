@@ -1,0 +1,304 @@
+"""The experiments: what they measure against plain recomputation, and the command's manners."""
+
+import json
+import math
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from dae_jax import command, datasets, deep, experiments, findings, laboratory, reproduce
+from dae_jax.deep import Architecture
+from dae_jax.errors import require
+from dae_jax.experiments import EXPERIMENTS, Claim
+from dae_jax.laboratory import PCA, Autoencoder, Finetuned, Images, Laboratory, Recipe, Stack
+from helpers import refused
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _promotion_as_optax_needs_it():
+    # Adam and the schedules of Optax mix integers and floats.
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    whole = datasets.load("mnist-sample")
+
+    def some(split, n):
+        return split._replace(images=split.images[:n], labels=split.labels[:n])
+
+    return whole._replace(
+        train=some(whole.train, 400), valid=some(whole.valid, 100), test=some(whole.test, 100)
+    )
+
+
+@pytest.fixture(scope="module")
+def found(dataset):
+    """A few small models of one seed."""
+    data = laboratory.prepare(dataset, Images())
+    lab = Laboratory(data, (1, 2))
+    models = {
+        "pca": PCA(3),
+        "deep": Autoencoder(
+            Architecture((784, 20, 3), hidden="elu", code="linear"),
+            Recipe(3, 50),
+            objective="squared-error",
+        ),
+        "one": Autoencoder(
+            Architecture((784, 12), tied=True), Recipe(2, 20, "sgd", 0.1), level=0.3, gain=4.0
+        ),
+        "one fine-tuned": Finetuned("one", Recipe(4, 20, "sgd", 0.5)),
+    }
+    for name, model in models.items():
+        lab.fitted[name] = model.train(lab, name)
+    return findings.Found(data, 1, {name: fitted[0] for name, fitted in lab.fitted.items()}), lab
+
+
+def test_pca_is_numpys_and_its_error_is_what_is_left_of_the_variance(found):
+    found, _ = found
+    x = found.data.train.x.astype(np.float64)
+    centred = x - x.mean(axis=0)
+    left = np.linalg.svd(centred, compute_uv=False)[3:] ** 2
+    numbers = findings.pixel_error("pca")(found)
+    assert numbers["pca: training error per pixel"] == pytest.approx(left.sum() / x.size, rel=1e-4)
+
+
+def test_errors_per_image_and_per_pixel_are_of_the_reconstructions(found):
+    found, _ = found
+    model, x = found.models["deep"], found.data.test.x
+    z = np.asarray(deep.reconstruct(model.params, x, Architecture((784, 20, 3), "elu", "linear")))
+    numbers = findings.image_error("deep")(found)
+    wanted = ((x - z) ** 2).sum(axis=1).mean()
+    assert numbers["deep: error per image"] == pytest.approx(wanted, rel=1e-4)
+    assert findings.total_cost("deep", per=0.5)(found)[
+        "deep: total cost on test images"
+    ] == pytest.approx(wanted * len(x) / 2, rel=1e-4)
+
+
+def test_training_lowers_the_held_out_cost_and_the_reported_cost_is_the_clean_one(found):
+    found, _ = found
+    model = found.models["deep"]
+    assert len(model.costs) == len(model.valid) == 3
+    assert model.valid[-1] < model.valid[0]
+    x = found.data.valid.x
+    wanted = ((x - model.reconstruct(x)) ** 2).sum(axis=1).mean()
+    assert model.valid[-1] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_neighbours_are_counted_as_a_plain_loop_counts_them(found):
+    found, _ = found
+    model, (x, y), test = found.models["pca"], found.data.train, found.data.test
+    codes = model.encode(x)
+    right = 0
+    for code, label in zip(model.encode(test.x), test.labels, strict=True):
+        nearest = y[np.argsort(((codes - code) ** 2).sum(axis=1), kind="stable")[:10]]
+        right += int(np.bincount(nearest).argmax() == label)
+    measured = findings.neighbours("pca")(found)["pca: 10-nearest-neighbour accuracy"]
+    assert measured == pytest.approx(right / len(test.x), abs=0.02)  # ties at equal distances
+
+
+def test_the_jacobian_norm_is_autodiffs(found):
+    found, _ = found
+    model = found.models["one"]
+    encode = partial(deep.encode, architecture=Architecture((784, 12), tied=True))
+    jacobians = jax.vmap(jax.jacrev(lambda x: encode(model.params, x)))(found.data.test.x)
+    wanted = np.sqrt(np.square(jacobians).sum(axis=(1, 2))).mean()
+    numbers = findings.jacobian_norm("one")(found)
+    assert numbers["one: Jacobian norm"] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_fine_tuning_begins_at_the_encoder_and_learns(found):
+    found, _ = found
+    numbers = findings.errors("one fine-tuned")(found)
+    assert numbers["one fine-tuned: test error"] < 0.5  # .9 by chance
+    assert found.models["one fine-tuned"].best_epoch in (1, 2, 3, 4)
+    W = found.models["one"].params.encoder[0].W
+    moved = np.abs(found.models["one fine-tuned"].params.hidden[0].W - W)
+    assert 0 < moved.mean() < np.abs(W).mean() / 2
+
+
+def test_seeds_are_trained_together_as_if_alone(found, dataset):
+    _, lab = found
+    alone = Laboratory(lab.data, (2,))
+    model = Autoencoder(
+        Architecture((784, 12), tied=True), Recipe(2, 20, "sgd", 0.1), level=0.3, gain=4.0
+    )
+    (single,) = model.train(alone, "one")
+    np.testing.assert_array_equal(
+        single.params.encoder[0].W, lab.fitted["one"][1].params.encoder[0].W
+    )
+
+
+def test_a_stack_is_pretrained_layer_by_layer_and_unrolled(dataset):
+    lab = Laboratory(laboratory.prepare(dataset, Images(with_valid=True)), (1,))
+    assert len(lab.data.images) == 500
+    np.testing.assert_array_equal(lab.data.valid.x, lab.data.test.x)
+    model = Autoencoder(
+        Architecture((784, 30, 10), code="linear"),
+        Recipe(1, 50, decay="cosine"),
+        objective="squared-error",
+        after=Stack(Recipe(8, 20, "sgd"), (0.1, 0.01), level=0.1),
+    )
+    (fitted,) = model.train(lab, "deep")
+    fresh = Autoencoder(model.architecture, model.recipe, objective="squared-error")
+    (untrained,) = fresh.train(lab, "fresh")
+    assert fitted.valid[0] < 0.9 * untrained.valid[0]
+
+
+def test_standardised_images_have_mean_0_and_come_back_as_pictures(dataset):
+    data = laboratory.prepare(dataset, Images("standardised"))
+    np.testing.assert_allclose(data.train.x.mean(axis=0), 0, atol=1e-5)
+    unit = laboratory.prepare(dataset, Images())
+    np.testing.assert_allclose(data.picture(data.test.x), unit.test.x, atol=1e-5)
+
+
+def test_standardised_targets_have_no_best_logit(found):
+    numbers = findings.standardised_targets(found[0])
+    costs = [numbers[f"standardised: cost at logits of {far}"] for far in (1, 10, 100)]
+    assert costs[2] < costs[1] < costs[0]
+    assert numbers["standardised: share of targets outside [0, 1]"] > 0.5
+
+
+def test_tsne_of_too_few_images_is_one_line(found):
+    found, _ = found
+    few = found.data.test._replace(x=found.data.test.x[:30], labels=found.data.test.labels[:30])
+    small = found._replace(data=laboratory.replace(found.data, test=few))
+    refused(lambda: findings.tsne(small, "pca"), "t-SNE", "perplexity", "got 30")
+
+
+def test_divergence_is_one_line(dataset):
+    lab = Laboratory(laboratory.prepare(dataset, Images()), (1,))
+    model = Autoencoder(
+        Architecture((784, 5), hidden="relu", code="relu", output="linear"),
+        Recipe(3, 20, "sgd", 1e6),
+        objective="squared-error",
+    )
+    refused(lambda: model.train(lab, "wild"), "wild", "diverged", "learning rate", "1e+06")
+
+
+def test_a_library_that_is_not_there_is_one_line():
+    refused(lambda: require("no_such_library", "experiments"), "no_such_library", "[experiments]")
+
+
+def test_data_without_labels_are_refused(dataset):
+    without = dataset._replace(train=dataset.train._replace(labels=None))
+    refused(lambda: laboratory.prepare(without, Images()), "labelled", "use mnist")
+
+
+# Claims and reports.
+
+
+def test_a_claim_holds_inside_its_band_only():
+    claim = Claim("n", "1", low=0.5, high=1.5)
+    assert claim.holds(0.5) and claim.holds(1.5)
+    assert not claim.holds(0.49) and not claim.holds(1.51) and not claim.holds(math.nan)
+    assert claim.band == "0.5 to 1.5"
+    assert Claim("n", "1", high=2).band == "<= 2" and Claim("n", "1", low=2).band == ">= 2"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_claims_something_of_its_own_models(name):
+    experiment = EXPERIMENTS[name]
+    assert experiment.claims and experiment.drawings and experiment.what
+    assert len(experiment.seeds) == 3
+    for claim in experiment.claims:
+        assert math.isfinite(claim.low) or math.isfinite(claim.high)
+        assert claim.number.split(":")[0] in experiment.models
+
+
+def run(tmp_path, *argv):
+    folder = str(tmp_path / "results")
+    return command.run(reproduce.main, [*argv, "--output-dir", folder])
+
+
+def test_the_command_reports_on_the_sample_and_says_that_it_did(tmp_path, capsys):
+    args = ("deep-2d", "--data", "mnist-sample", "--epochs", "1", "--seeds", "1", "--check")
+    assert run(tmp_path, *args) == 0
+    assert "the published numbers do not apply" in capsys.readouterr().out
+    folder = tmp_path / "results" / "deep-2d-mnist-sample"
+    report = json.loads((folder / "report.json").read_text())
+    assert report["published_applies"] is False and report["seeds"] == [1]
+    for figure in report["figures"]:
+        assert (folder / figure).stat().st_size > 500
+    assert str(tmp_path) not in json.dumps(report)
+
+
+@pytest.fixture
+def reports(tmp_path):
+    """A report of deep-2d, as if measured: the numbers of its claims, all inside their bands."""
+    numbers = {}
+    for claim in EXPERIMENTS["deep-2d"].claims:
+        value = claim.low if math.isfinite(claim.low) else claim.high
+        numbers[claim.number] = {"mean": value, "sd": 0.001, "values": [value] * 3}
+    claims = [{"number": c.number, "of": c.of} for c in EXPERIMENTS["deep-2d"].claims]
+    folder = tmp_path / "results" / "deep-2d"
+    folder.mkdir(parents=True)
+    report = {"numbers": numbers, "claims": claims, "seconds": 60.0}
+
+    def write(**changed):
+        for number, mean in changed.items():
+            report["numbers"][number] = {"mean": mean, "sd": 0.001, "values": [mean] * 3}
+        (folder / "report.json").write_text(json.dumps(report))
+
+    write()
+    return write
+
+
+def test_check_is_0_inside_the_bands_and_1_outside(tmp_path, reports, capsys):
+    assert run(tmp_path, "--check") == 0
+    assert "4 of 4 numbers of 1 experiments" in capsys.readouterr().out
+    reports(**{"deep: held-out error per pixel": 0.05})
+    assert run(tmp_path, "--check") == 1
+    told = capsys.readouterr().out
+    assert "deep-2d: deep: held-out error per pixel is 0.05, not <= 0.0407" in told
+
+
+def test_the_list_names_all_experiments(tmp_path, reports, capsys):
+    assert run(tmp_path) == 0
+    told = capsys.readouterr().out
+    assert all(name in told for name in EXPERIMENTS)
+    assert "not run" in told and ".0407" in told
+
+
+def test_the_table_goes_between_its_marks(tmp_path, reports):
+    path = tmp_path / "page.md"
+    begin, end = reproduce.MARKS
+    path.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    assert run(tmp_path, "--table", str(path)) == 0
+    text = path.read_text()
+    assert text.startswith(f"before\n{begin}\n") and text.endswith(f"{end}\nafter\n")
+    assert "old" not in text and "(results/deep-2d/report.json)" in text and "≤ 0.0407" in text
+    path.write_text("no marks")
+    assert run(tmp_path, "--table", str(path)) == 2
+    assert path.read_text() == "no marks"
+
+
+def test_what_the_user_can_mend_is_one_line(tmp_path, capsys):
+    cases = {
+        ("deep2d",): ("experiment", "deep2d", "did you mean deep-2d?"),
+        ("--check",): ("--check", "reports", "got none", "--all"),
+        ("deep-2d", "--seeds", "0"): ("--seeds", "at least 1"),
+        ("deep-2d", "--epochs", "0"): ("--epochs", "at least 1"),
+        ("--table", "/nowhere/README.md"): ("--table", "cannot read"),
+        ("deep-2d", "--data", "/nowhere"): ("/nowhere",),
+    }
+    for argv, words in cases.items():
+        assert run(tmp_path, *argv) == 2, argv
+        told = capsys.readouterr()
+        (line,) = told.err.splitlines()
+        assert all(word in line for word in words), line
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_broken_report_is_one_line(tmp_path, reports, capsys):
+    (tmp_path / "results" / "deep-2d" / "report.json").write_text("{")
+    assert run(tmp_path, "--check") == 2
+    assert "make it again" in capsys.readouterr().err
+
+
+def test_the_experiments_need_no_flax_to_be_declared():
+    # heavy libraries are imported where they are used
+    assert "flax" not in vars(experiments) and "sklearn" not in vars(findings)
