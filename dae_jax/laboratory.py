@@ -4,6 +4,7 @@ Each kind of model below is a frozen declaration with one method, ``train(lab)``
 `Fitted` a seed. All that is trained at all is trained by `training.fit`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dae_jax import autoencoder, command, deep, early_stopping, stacked, training
+from dae_jax import autoencoder, command, deep, stacked, training
 from dae_jax.datasets import Dataset
 from dae_jax.deep import Architecture
 from dae_jax.errors import InputError, require
@@ -33,6 +34,8 @@ class Images:
     with_valid: bool = False
     """Whether the validation images are trained on, too, and the test images take their place: as
     in articles that know no validation set. Nothing is chosen by them."""
+    skip: int = 0
+    """How many of the first training images to leave out, where a source did."""
 
 
 class Part(NamedTuple):
@@ -91,6 +94,7 @@ def prepare(dataset: Dataset, wanted: Images) -> Prepared:
         images = np.concatenate([images, valid.images])
         labels = np.concatenate([train.labels, valid.labels])  # type: ignore[list-item]
         valid = test
+    images, labels = images[wanted.skip :], labels[wanted.skip :]  # type: ignore[index]
     scale = wanted.pixel_scale
     parts = [
         np.asarray(autoencoder.pixels(jnp.asarray(part), scale))
@@ -210,7 +214,7 @@ class Laboratory:
             recipe: How.
             own_data: Whether each seed has data of its own.
             look: What to ask of each seed's parameters after each epoch.
-            choose: Whether what `look` says is an error by which the best epoch is kept.
+            choose: Whether what `look` says is an error, whose lowest decides which are kept.
 
         Raises:
             InputError: Training diverged.
@@ -228,9 +232,7 @@ class Laboratory:
         states = [training.start_state(jax.tree.map(jnp.array, p), optimizer) for p in params]
         state = training.stack(states)
         each = range(len(params))
-        watch = None
-        if choose and look is not None:
-            watch = early_stopping.Best(state.params, lambda i, p: look(p), n // batch)
+        best: list[tuple[float, int | None, PyTree]] = [(math.inf, None, p) for p in params]
         reports = training.fit(
             training.stack([cost for _ in each]),
             state,
@@ -253,25 +255,20 @@ class Laboratory:
                         do=f"lower its learning rate, which is {recipe.learning_rate:g}",
                     )
                 now = [training.member(told.state.params, i) for i in each]
-                values = [float("nan")] * len(now)
-                if watch is not None:
-                    values = watch.after(told)["valid_error"]
-                elif look is not None:
-                    values = [look(p) for p in now]
-                for i, (value, cost_) in enumerate(zip(values, told.cost.tolist(), strict=True)):
-                    costs[i].append(cost_)
+                values = [look(p) if look else math.nan for p in now]
+                for i, (value, mean) in enumerate(zip(values, told.cost.tolist(), strict=True)):
+                    costs[i].append(mean)
                     seen[i].append(value)
+                    if choose and value < best[i][0]:
+                        best[i] = value, told.epoch, jax.device_get(now[i])
                 words = " ".join(f"{value:.5g}" for value in (values if look else told.cost))
                 speed = n / told.seconds * len(now)
                 progress.tell(told.epoch, words, speed, (epochs - told.epoch) * told.seconds)
                 last = told.state.params
-        if watch is not None:
-            last = watch.params
         found = [jax.device_get(training.member(last, i)) for i in each]
-        best: list[int | None] = [None] * len(found)
-        if watch is not None:
-            best = watch.rule.best_epoch.tolist()
-        return Trained(found, costs, seen if look else [[] for _ in each], best)
+        if choose:
+            found = [kept for _, _, kept in best]
+        return Trained(found, costs, seen, [epoch for _, epoch, _ in best])
 
 
 class Trained(NamedTuple):
@@ -302,6 +299,8 @@ class Autoencoder:
     """The tutorial's own first weights, for one tied layer."""
     zero_decoder: bool = False
     """Whether an untied decoder begins with zeros."""
+    code_bias: float = 0.0
+    """What the code's biases begin with: of a few ReLU units, all may be dead from the start."""
     after: "Stack | None" = None
     """A stack to pretrain first, and to unroll."""
 
@@ -351,6 +350,9 @@ class Autoencoder:
             dA = autoencoder.init_tutorial(seed, *architecture.sizes)
             return deep.Tied((stacked.Layer(dA.W, dA.b),), (dA.b_prime,))
         params = deep.init(key, architecture, gain=self.gain)
+        if self.code_bias:
+            *below, (W, b) = params.encoder
+            params = params._replace(encoder=(*below, stacked.Layer(W, b + self.code_bias)))
         if self.zero_decoder and isinstance(params, deep.Untied):
             params = params._replace(decoder=jax.tree.map(jnp.zeros_like, params.decoder))
         return params

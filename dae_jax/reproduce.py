@@ -20,7 +20,10 @@ if TYPE_CHECKING:  # JAX itself waits until the flags are known to make sense
     from dae_jax.experiments import Experiment
 
 PROG = "python -m dae_jax.reproduce"
-MARKS = "<!-- results: made by python -m dae_jax.reproduce --table -->", "<!-- end of results -->"
+MARKS = (
+    "<!-- results: made by python -m dae_jax.reproduce --table README.md -->",
+    "<!-- end of results -->",
+)
 
 
 @dataclass(frozen=True)
