@@ -330,7 +330,7 @@ SPARSE_KL = Experiment(
 
 def _one_layer(**terms: Any) -> Autoencoder:
     architecture = Architecture((PIXELS, 1000), tied=True)
-    return Autoencoder(architecture, Recipe(15, 20, "sgd", 0.1), gain=4.0, **terms)
+    return Autoencoder(architecture, Recipe(10, 20, "sgd", 0.1), gain=4.0, **terms)
 
 
 _ONE_LAYER = {
@@ -340,7 +340,7 @@ _ONE_LAYER = {
     "DAE-g": _one_layer(noise="gaussian", level=0.3),
     "CAE": _one_layer(contract=0.1),
 }
-_TUNED = Recipe(25, 20, "sgd", 0.5)
+_TUNED = Recipe(15, 20, "sgd", 1.0, decay="cosine")
 
 CONTRACTIVE = Experiment(
     what="784-1000, tied: AE, with weight decay, denoising (masking, Gaussian) and contractive",
@@ -405,9 +405,7 @@ DENOISE_GAUSSIAN = Experiment(
     },
     measures=(f.restoration("autoencoder", NOISE),),
     drawings={"restored": f.restored("autoencoder", NOISE)},
-    claims=(
-        Claim("autoencoder: decibels above the best filter", "figure", low=0.5),
-    ),
+    claims=(Claim("autoencoder: decibels above the best filter", "figure", low=0.5),),
 )
 
 

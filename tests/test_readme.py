@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dae_jax import command, config, predict, pretrain_config, transform
+from dae_jax import command, config, predict, pretrain_config, reproduce, transform
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PATTERN = r"^ {4}(?:.*&& )?python -m dae_jax\.(\w+)(.*?)(?: +#.*)?$"
@@ -15,16 +15,22 @@ COMMANDS = re.findall(PATTERN, README, re.MULTILINE)
 
 
 def test_the_python_in_the_readme_runs():
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict = {}
-    exec(compile(block, "README.md", "exec"), names)
+    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        exec(compile(block, "README.md", "exec"), names)
     assert names["gradient"].W.shape == (784, 500)
-    assert float(names["cost"]) > 0
+    assert float(names["value"]) > 0
 
 
 def test_there_are_commands_of_every_kind_in_the_readme():
     assert len(COMMANDS) > 12
-    assert {name for name, _ in COMMANDS} == {"train", "pretrain", "predict", "transform"}
+    assert {name for name, _ in COMMANDS} == {
+        "train",
+        "pretrain",
+        "predict",
+        "transform",
+        "reproduce",
+    }
 
 
 @pytest.mark.parametrize(("name", "flags"), COMMANDS)
@@ -32,6 +38,7 @@ def test_the_commands_in_the_readme_are_understood(name, flags):
     kinds = {
         "train": (config.Config, config.validate),
         "pretrain": (pretrain_config.Config, pretrain_config.validate),
+        "reproduce": (reproduce.Config, lambda settings: None),
         "predict": (predict.Config, None),
         "transform": (transform.Config, None),
     }

@@ -3,6 +3,7 @@
 import json
 import math
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -162,6 +163,69 @@ def test_standardised_targets_have_no_best_logit(found):
     assert numbers["standardised: share of targets outside [0, 1]"] > 0.5
 
 
+def test_restoration_is_measured_against_the_clean_images(found):
+    found, _ = found
+    numbers = findings.restoration("pca", 0.5, n=20)(found)
+    clean, seen = findings.noisy(found, 0.5, 20)
+    assert np.std(seen - clean) == pytest.approx(0.5, rel=0.02)  # 15,680 draws: 3 sigma is .017
+
+    def psnr(z):
+        return np.mean(-10 * np.log10(np.square(np.clip(z, 0, 1) - clean).mean(axis=1)))
+
+    assert numbers["noisy: PSNR"] == pytest.approx(psnr(seen), rel=1e-5)
+    z = found.models["pca"].reconstruct(seen)
+    assert numbers["pca: PSNR"] == pytest.approx(psnr(z), rel=1e-5)
+    best = max(
+        numbers[f"{who}: PSNR"] for who in ("median filter", "Gaussian blur", "non-local means")
+    )
+    above = numbers["pca: decibels above the best filter"]
+    assert above == pytest.approx(numbers["pca: PSNR"] - best)
+
+
+def test_activity_is_that_of_the_codes_of_the_test_images(found):
+    found, _ = found
+    h = found.models["one"].encode(found.data.test.x)
+    numbers = findings.activity("one")(found)
+    assert numbers["one: mean activation"] == pytest.approx(h.mean(), rel=1e-5)
+    assert numbers["one: variance of the activation"] == pytest.approx(h.var(), rel=1e-4)
+    assert numbers["one: units ever active"] == 1
+
+
+def test_the_principal_angle_is_0_for_the_components_and_90_across_them(found):
+    found, _ = found
+    components = found.models["pca"].params
+    W = np.random.default_rng(0).normal(size=(3, 3))
+    same = deep.Layer(W @ components, np.zeros(784))
+    model = laboratory.Fitted(deep.Untied((same,), (same, deep.Layer(np.eye(784), same.b))))
+    both = found._replace(models={"linear": model, "pca": found.models["pca"]})
+    numbers = findings.principal_angle("linear", "pca")(both)
+    assert numbers["linear: largest principal angle"] == pytest.approx(0, abs=0.1)
+    # one direction turned away from all components
+    turned = (W @ components).copy()
+    aside = np.linalg.svd(components)[2][-1]
+    turned[0] = aside * 10
+    model = laboratory.Fitted(deep.Untied((same,), (deep.Layer(turned, same.b),)))
+    numbers = findings.principal_angle("linear", "pca")(
+        both._replace(models={**both.models, "linear": model})
+    )
+    assert numbers["linear: largest principal angle"] == pytest.approx(90, abs=0.1)
+
+
+def test_the_best_epoch_is_the_one_whose_parameters_are_kept(found):
+    found, _ = found
+    model = found.models["one fine-tuned"]
+    valid = found.data.valid
+    error = float((model.classify(valid.x) != valid.labels).mean())
+    assert error == min(model.valid) == model.valid[model.best_epoch - 1]
+
+
+def test_the_first_images_can_be_left_out(dataset):
+    data = laboratory.prepare(dataset, Images(with_valid=True, skip=150))
+    assert len(data.images) == len(data.train.labels) == 350
+    np.testing.assert_array_equal(data.images[:250], dataset.train.images[150:])
+    np.testing.assert_array_equal(data.train.labels[:250], dataset.train.labels[150:])
+
+
 def test_tsne_of_too_few_images_is_one_line(found):
     found, _ = found
     few = found.data.test._replace(x=found.data.test.x[:30], labels=found.data.test.labels[:30])
@@ -297,6 +361,26 @@ def test_a_broken_report_is_one_line(tmp_path, reports, capsys):
     (tmp_path / "results" / "deep-2d" / "report.json").write_text("{")
     assert run(tmp_path, "--check") == 2
     assert "make it again" in capsys.readouterr().err
+
+
+def test_the_table_of_the_readme_is_the_one_that_the_command_makes(tmp_path):
+    root = Path(__file__).parent.parent
+    page = tmp_path / "README.md"
+    page.write_text((root / "README.md").read_text())
+    asked = ["--table", str(page), "--output-dir", str(root / "results")]
+    assert command.run(reproduce.main, asked) == 0
+    assert page.read_text() == (root / "README.md").read_text()
+
+
+def test_the_committed_reports_are_of_mnist_and_of_the_experiments_as_declared():
+    reports = reproduce.read(EXPERIMENTS, Path(__file__).parent.parent / "results")
+    for name, report in reports.items():
+        assert report["data"]["name"] == "mnist" and report["published_applies"], name
+        declared = {
+            called: reproduce._declared(model) for called, model in EXPERIMENTS[name].models.items()
+        }
+        assert report["models"] == declared, name
+        assert len(report["seeds"]) == 3, name
 
 
 def test_the_experiments_need_no_flax_to_be_declared():

@@ -1,0 +1,48 @@
+"""Every tutorial page runs from top to bottom, in a fresh kernel, without a warning.
+
+The very same cells as in the published pages, on fewer images for fewer epochs: see
+`dae_jax.tutorial`.
+"""
+
+import re
+from pathlib import Path
+
+import jupytext
+import pytest
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parent.parent / "tutorials"
+PAGES = sorted(FOLDER.glob("[0-9]*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.setenv("DAE_JAX_TUTORIAL", "quick")
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    notebook = jupytext.read(page, fmt="md:myst")
+    client = NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    )
+    client.execute()  # raises at the first cell that does
+    outputs = [out for cell in notebook.cells for out in cell.get("outputs", ())]
+    complaints = [out.text for out in outputs if out.get("name") == "stderr"]
+    assert not complaints, complaints
+    assert outputs
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_page_has_all_its_parts(page):
+    text = page.read_text()
+    assert "**What you will learn**" in text
+    assert text.count("<details>") == text.count("</details>") >= 3
+    assert "## Sources" in text
+    assert re.search(r"^\s*assert .*shape", text, re.MULTILINE), "no shape check"
+    links = re.findall(r"\]\(([\w./-]+\.md)\)", text)
+    assert all((FOLDER / link).resolve().exists() for link in links), links
+    if page != PAGES[-1]:
+        assert f"({PAGES[PAGES.index(page) + 1].name})" in text  # the next page
+
+
+def test_the_pages_are_numbered_without_a_gap():
+    numbers = [int(page.name[:2]) for page in PAGES]
+    assert numbers == list(range(1, len(PAGES) + 1))
