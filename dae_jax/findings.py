@@ -91,6 +91,26 @@ def total_cost(name: str, per: float = 1.0) -> Measure:
     return measure
 
 
+def block_spread(name: str, batch: int, per: float = 1.0, draws: int = 1000) -> Measure:
+    """How far an epoch's average cost varies where its batches are random blocks of the file.
+
+    Such blocks are drawn with replacement, so that an epoch may miss, or meet twice, the few
+    images of very large cost. The standard deviation over many draws of an epoch's blocks, of
+    what the final model makes of clean images, in the units of the cost of one batch.
+    """
+
+    def measure(found: Found) -> Numbers:
+        x = found.data.train.x
+        each = np.square(x - found.models[name].reconstruct(x)).sum(axis=1, dtype=np.float64)
+        up_to = np.concatenate([[0], np.cumsum(each * per)])
+        rng = np.random.default_rng(found.seed)
+        starts = rng.integers(0, len(x) - batch + 1, (draws, len(x) // batch))
+        averages = (up_to[starts + batch] - up_to[starts]).mean(axis=1)
+        return {f"{name}: spread of an epoch's average over random blocks": float(averages.std())}
+
+    return measure
+
+
 def neighbours(*names: str) -> Measure:
     """The share of test codes whose class the 10 nearest training codes tell rightly."""
 

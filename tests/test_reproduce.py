@@ -182,6 +182,19 @@ def test_restoration_is_measured_against_the_clean_images(found):
     assert above == pytest.approx(numbers["pca: PSNR"] - best)
 
 
+def test_the_spread_of_random_blocks_is_that_of_drawing_them(found):
+    found, _ = found
+    x = found.data.train.x
+    each = ((x - found.models["pca"].reconstruct(x)) ** 2).sum(axis=1)
+    rng = np.random.default_rng(5)
+    averages = [
+        np.mean([each[s : s + 50].sum() for s in rng.integers(0, len(x) - 49, len(x) // 50)])
+        for _ in range(1000)
+    ]
+    (spread,) = findings.block_spread("pca", 50)(found).values()
+    assert spread == pytest.approx(np.std(averages), rel=0.1)  # 1,000 draws each: 3 sigma is .1
+
+
 def test_activity_is_that_of_the_codes_of_the_test_images(found):
     found, _ = found
     h = found.models["one"].encode(found.data.test.x)
