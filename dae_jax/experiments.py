@@ -312,7 +312,7 @@ SPARSE_KL = Experiment(
     models={
         "sparse": Autoencoder(
             Architecture((PIXELS, 196)),
-            Recipe(30, 500, decay="cosine"),
+            Recipe(60, 500, learning_rate=1e-2, decay="cosine"),
             objective="squared-error",
             kl=(6.0, 0.1),
             weight_decay=6e-3,
@@ -457,12 +457,12 @@ MLP = Experiment(
     models={
         "3,000 steps": Network(
             partial(_mlp, PIXELS, 300, 10, activation="relu", dropout=0.25),
-            Recipe(6, 100, "adagrad", 0.3),
+            Recipe(6, 100, "adagrad", 0.3, decay="cosine"),
             choose=False,
         ),
         "mlp": Network(
             partial(_mlp, PIXELS, 500, 10),
-            Recipe(60, 20, "sgd", 0.1, decay="cosine"),
+            Recipe(80, 20, "sgd", 0.2, decay="cosine"),
             weight_decay=1e-4,
         ),
     },

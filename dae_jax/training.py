@@ -301,7 +301,7 @@ def _epochs(
 
 
 def start_state(params: PyTree, optimizer: optax.GradientTransformation) -> State:
-    """The state before the first step."""
+    """The state before the first step; `params` become part of it, and are donated with it."""
     return State(params, optimizer.init(params))
 
 
