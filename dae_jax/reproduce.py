@@ -5,7 +5,8 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -163,7 +164,7 @@ def run(name: str, experiment: "Experiment", dataset: "Dataset", asked: Config) 
         "data": {"name": dataset.name, "train": len(data.images), "test": len(data.test.x)},
         "published_applies": applies,
         "seeds": list(seeds),
-        "models": {called: _declared(model) for called, model in experiment.models.items()},
+        "models": {called: declared(model) for called, model in experiment.models.items()},
         "numbers": numbers,
         "claims": claims,
         "curves": {
@@ -190,18 +191,24 @@ def _finite(bound: float) -> float | None:
     return bound if abs(bound) < float("inf") else None
 
 
-def _declared(model: Any) -> str:
-    """A declaration as it is written, without memory addresses."""
-    words = []
-    for name, value in vars(model).items():
-        if callable(value) and hasattr(value, "keywords"):
-            arguments = [*map(repr, value.args), *(f"{k}={v!r}" for k, v in value.keywords.items())]
-            words.append(f"{name}={value.func.__name__.strip('_')}({', '.join(arguments)})")
-        elif callable(value) and hasattr(value, "__name__"):
-            words.append(f"{name}={value.__name__.strip('_')}")
-        else:
-            words.append(f"{name}={value!r}")
-    return f"{type(model).__name__}({', '.join(words)})"
+def declared(value: Any) -> str:
+    """A declaration as one would write it: what differs from the defaults.
+
+    >>> from dae_jax.laboratory import Recipe
+    >>> declared(Recipe(epochs=5, batch_size=128, decay="cosine"))
+    "Recipe(epochs=5, batch_size=128, decay='cosine')"
+    """
+    if is_dataclass(value):
+        words = [
+            f"{part.name}={declared(getattr(value, part.name))}"
+            for part in fields(value)
+            if getattr(value, part.name) != part.default
+        ]
+        return f"{type(value).__name__}({', '.join(words)})"
+    if isinstance(value, partial):
+        words = [*map(repr, value.args), *(f"{k}={v!r}" for k, v in value.keywords.items())]
+        return f"{declared(value.func)}({', '.join(words)})"
+    return value.__name__.strip("_") if callable(value) else repr(value)
 
 
 def tell(report: dict[str, Any], folder: Path) -> None:

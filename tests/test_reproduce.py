@@ -390,7 +390,7 @@ def test_the_committed_reports_are_of_mnist_and_of_the_experiments_as_declared()
     for name, report in reports.items():
         assert report["data"]["name"] == "mnist" and report["published_applies"], name
         declared = {
-            called: reproduce._declared(model) for called, model in EXPERIMENTS[name].models.items()
+            called: reproduce.declared(model) for called, model in EXPERIMENTS[name].models.items()
         }
         assert report["models"] == declared, name
         assert len(report["seeds"]) == 3, name
