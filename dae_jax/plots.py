@@ -182,11 +182,14 @@ def histogram(values: Mapping[str, ArrayLike]) -> "Figure":
 
 def curves(values: Mapping[str, ArrayLike], label: str) -> "Figure":
     """One number after each epoch, a curve a name."""
+    from matplotlib.ticker import MaxNLocator
+
     figure = _figure(6, 3.6)
     axes = figure.subplots()
     for i, (name, v) in enumerate(values.items()):
         axes.plot(np.arange(1, len(np.asarray(v)) + 1), v, "o-", color=COLOURS[i % 6], label=name)
     axes.set(xlabel="epoch", ylabel=label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
     return figure
 

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from dae_jax.files import write_whole
 
 if TYPE_CHECKING:  # JAX itself waits until the flags are known to make sense
     from dae_jax.datasets import Dataset
-    from dae_jax.experiments import Experiment
+    from dae_jax.experiments import Claim, Experiment
 
 PROG = "python -m dae_jax.reproduce"
 MARKS = (
@@ -315,13 +316,35 @@ def _measured(report: dict[str, Any] | None, number: str) -> str:
         return "not run"
     of = next(claim["of"] for claim in report["claims"] if claim["number"] == number)
     numbers = report["numbers"][number]
-    value = claimed(of, numbers)
-    if number.endswith(" error") and abs(value) < 1:  # shares of images
-        sd = "" if numbers["sd"] is None else f" ± {100 * numbers['sd']:.2f}"
-        return f"{100 * value:.2f}{sd} %"
-    if of == "first" or numbers["sd"] is None:
-        return f"{value:.7g}"
-    return f"{value:.4g} ± {numbers['sd']:.1g}"
+    value, sd = claimed(of, numbers), numbers["sd"] or 0.0
+    if of == "first" or sd < 1e-6 * abs(value):
+        return in_words(number, value, 7 if of == "first" else 4)
+    unit = " %" if is_share(number) else ""
+    return f"{in_words(number, value).removesuffix(unit)} ± {in_words(number, sd, 1)}"
+
+
+def is_share(number: str) -> bool:
+    """Whether a number is a share of images, which reads best in per cent."""
+    return number.endswith(" error")
+
+
+def in_words(number: str, value: float, digits: int = 4) -> str:
+    """A value of that number, with the digits that mean something.
+
+    >>> in_words("mlp: test error", 0.01623), in_words("total cost", 652088.7)
+    ('1.62 %', '652,089')
+    """
+    if is_share(number):
+        return f"{100 * value:.2f} %"
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def band_in_words(claim: "Claim") -> str:
+    """Where a number has to lie, in its own unit."""
+    low, high = (in_words(claim.number, bound, 7) for bound in (claim.low, claim.high))
+    if claim.low == -math.inf:
+        return f"≤ {high}"
+    return f"≥ {low}" if claim.high == math.inf else f"{low} to {high}"
 
 
 def put_table(path: Path, experiments: dict[str, "Experiment"], reports: Path) -> int:
@@ -356,8 +379,10 @@ def in_markdown(experiments: dict[str, "Experiment"], found: dict[str, dict[str,
             value = claimed(claim.of, report["numbers"][claim.number])
             if not claim.holds(value):
                 measured = f"**{measured}**"
-            band = claim.band.replace("<=", "≤").replace(">=", "≥")
-            lines.append(f"| {first} | {claim.number} | {claim.published} | {measured} | {band} |")
+            lines.append(
+                f"| {first} | {claim.number} | {claim.published} | {measured} | "
+                f"{band_in_words(claim)} |"
+            )
     return "\n".join(["", *lines, "", ""])
 
 
