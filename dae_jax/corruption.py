@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from dae_jax.errors import InputError
 from dae_jax.objectives import AnyArray
 
 
@@ -32,9 +33,14 @@ def mask(
     Returns:
         The corrupted input, of `x`'s shape and dtype.
 
+    Raises:
+        InputError: A level out of its range, where it is a plain number: a traced one is not
+            looked at.
+
     >>> mask(jax.random.key(0), jnp.ones(5), 1.0)
     Array([0., 0., 0., 0., 0.], dtype=float32)
     """
+    _check_level(level)
     kept = jax.random.bernoulli(key, 1 - jnp.asarray(level), x.shape)
     return jnp.where(kept, x, jnp.zeros_like(x))
 
@@ -69,11 +75,22 @@ def salt_and_pepper(
 
     Returns:
         The corrupted input, of `x`'s shape and dtype.
+
+    Raises:
+        InputError: As `mask` does.
     """
+    _check_level(level)
     # One uniform draw decides both: below level/2 pepper, from there to level salt.
     u = jax.random.uniform(key, x.shape, x.dtype)
     level = jnp.asarray(level, x.dtype)
     return jnp.where(u < level / 2, 0, jnp.where(u < level, 1, x))
+
+
+def _check_level(level: object) -> None:
+    if isinstance(level, int | float) and not 0 <= level <= 1:
+        raise InputError(
+            "corruption level", expected="a probability in [0, 1]", got=level, do="30 % is 0.3"
+        )
 
 
 NOISES: dict[str, Callable[..., Array]] = {

@@ -7,6 +7,7 @@ scikit-image have is theirs.
 """
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -239,7 +240,7 @@ def principal_angle(name: str, pca: str) -> Measure:
     def measure(found: Found) -> Numbers:
         from scipy.linalg import subspace_angles
 
-        spans = np.linalg.multi_dot([layer.W for layer in found.models[name].params.decoder])
+        spans = reduce(np.matmul, [layer.W for layer in found.models[name].params.decoder])
         angles = subspace_angles(spans.T, found.models[pca].params.T)
         return {f"{name}: largest principal angle": float(np.degrees(angles.max()))}
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dae_jax import corruption
+from helpers import refused
 
 SHAPE = (500, 784)
 X = jnp.full(SHAPE, 0.25)
@@ -75,3 +76,10 @@ def test_the_level_is_traced_and_dtype_and_shape_stay(noise):
         out = corrupt(key(), X, level)
     assert len(traces) == 1
     assert (out.shape, out.dtype) == (X.shape, X.dtype)
+
+
+@pytest.mark.parametrize("corrupt", [corruption.mask, corruption.salt_and_pepper])
+@pytest.mark.parametrize("level", [30, -0.1, float("nan")])
+def test_a_level_that_is_no_probability_is_refused(corrupt, level):
+    x = jnp.ones(4)
+    refused(lambda: corrupt(jax.random.key(0), x, level), "corruption level", "[0, 1]", str(level))
