@@ -56,7 +56,9 @@ def load(
     """Load a data set by name, or a user's own by path.
 
     Integer images are pixels: uint8 if all of them lie in 0..255, int32 otherwise. Floating-point
-    images are taken as they are, as float32; booleans become 0 and 1.
+    images are taken as they are, as float32; booleans become 0 and 1. The training images keep the
+    order of their source; those of a folder of images, which is read class by class, are shuffled
+    with a fixed seed.
 
     Args:
         name_or_path: A string out of NAMES, which wins over a file of that name; or the path of a
@@ -70,6 +72,22 @@ def load(
     Raises:
         InputError: No such data, or they are broken, or an argument does not fit them.
     """
+    dataset = _load(name_or_path, valid_fraction, image_size)
+    if holds_image_files(str(name_or_path)):
+        # A folder is read class by class, which no minibatch should be.
+        order = np.random.default_rng(0).permutation(len(dataset.train.images))
+        images, labels = dataset.train
+        train = Split(images[order], None if labels is None else labels[order])
+        dataset = dataset._replace(train=train)
+    return dataset
+
+
+def _load(
+    name_or_path: str | os.PathLike,
+    valid_fraction: float | None,
+    image_size: tuple[int, int] | None,
+) -> Dataset:
+    """What `load` does, with the training images in the order of their source."""
     known = isinstance(name_or_path, str) and name_or_path in NAMES
     path = Path(name_or_path)
     images_inside = not known and os.path.isdir(path) and not formats.find_idx(path)
@@ -109,7 +127,7 @@ def load_whole(
     """
     pickled = re.search(_PICKLE, str(name_or_path).lower()) and not os.path.isdir(name_or_path)
     fixed = pickled or name_or_path in ("mnist", "mnist-sample")
-    return load(name_or_path, valid_fraction=None if fixed else 0.0, image_size=image_size)
+    return _load(name_or_path, None if fixed else 0.0, image_size)
 
 
 def holds_image_files(name_or_path: str) -> bool:

@@ -427,3 +427,20 @@ def test_a_file_of_another_kind_is_refused_with_those_known(tmp_path):
 def test_a_broken_file_is_named(tmp_path, name):
     (tmp_path / name).write_bytes(b"broken")
     refused(lambda: datasets.load(tmp_path / name), str(tmp_path / name))
+
+
+def test_a_folder_is_shuffled_to_train_on_and_in_order_as_a_whole(tmp_path):
+    for label, name in enumerate(("cat", "dog")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(20):
+            image = Image.fromarray(np.full((2, 2), 20 * label + i, np.uint8))
+            image.save(tmp_path / "pets" / name / f"{i}.png")
+    path = str(tmp_path / "pets")
+    whole = datasets.load_whole(path).train
+    np.testing.assert_array_equal(whole.images[:, 0], np.arange(40))
+    train = datasets.load(path).train
+    assert train.labels is not None
+    np.testing.assert_array_equal(train.labels, train.images[:, 0] // 20)  # still their own
+    # of 16 images of each class in random order, no 11 of one come first (p < .001)
+    assert 0 < train.labels[:11].sum() < 11
+    np.testing.assert_array_equal(train.images, datasets.load(path).train.images)
