@@ -2,42 +2,21 @@
 
 What is trained, what is measured, what is drawn, and what was published: the number, and the band
 that the mean over the seeds has to lie in. `reproduce` runs them; the words they are written in are
-those of `laboratory` and `findings`.
+those of `models`, `findings` and `drawings`.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
+from dae_jax import drawings as d
 from dae_jax import findings as f
 from dae_jax.deep import Architecture
-from dae_jax.laboratory import PCA, Autoencoder, Finetuned, Images, Model, Network, Recipe, Stack
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A measured number, what was published of it, and where it has to lie."""
-
-    number: str
-    published: str
-    low: float = -math.inf
-    high: float = math.inf
-    of: Literal["mean", "first"] = "mean"  # of all seeds, or the first, where that one is exact
-
-    @property
-    def band(self) -> str:
-        """The band in words."""
-        if math.isinf(self.low):
-            return f"<= {self.high:g}"
-        if math.isinf(self.high):
-            return f">= {self.low:g}"
-        return f"{self.low:g} to {self.high:g}"
-
-    def holds(self, value: float) -> bool:
-        """Whether a value lies in the band; NaN does not."""
-        return self.low <= value <= self.high
+from dae_jax.laboratory import Model, Recipe
+from dae_jax.models import PCA, Autoencoder, Finetuned, Network, Stack
+from dae_jax.prepared import Images
+from dae_jax.published import Claim
 
 
 @dataclass(frozen=True)
@@ -48,7 +27,7 @@ class Experiment:
     source: str
     models: Mapping[str, Model]
     measures: tuple[f.Measure, ...]
-    drawings: Mapping[str, f.Drawing]
+    drawings: Mapping[str, d.Drawing]
     claims: tuple[Claim, ...]
     images: Images = field(default_factory=Images)
     seeds: tuple[int, ...] = (1, 2, 3)
@@ -79,9 +58,9 @@ DA_FILTERS = Experiment(
     models={"0 %": _da(None), "30 %": _da(0.3)},
     measures=(f.final_cost("0 %", "30 %"), f.local_filters("0 %", "30 %")),
     drawings={
-        "filters_0": f.filters("0 %"),
-        "filters_30": f.filters("30 %"),
-        "same_units": f.same_units("0 %", "30 %"),
+        "filters_0": d.filters("0 %"),
+        "filters_30": d.filters("30 %"),
+        "same_units": d.same_units("0 %", "30 %"),
     },
     claims=(
         Claim("0 %: cost", "52.43952 (Theano, seed 123)", 52.43899, 52.44004, of="first"),
@@ -108,9 +87,9 @@ DEEP_2D = Experiment(
         f.neighbours("pca", "deep"),
     ),
     drawings={
-        "maps": f.scatter({"pca": "PCA", "deep": "deep autoencoder"}),
-        "reconstructions": f.reconstructions("pca", "deep"),
-        "loss": f.loss_curves("deep", per=1 / PIXELS, label="error per pixel, held-out"),
+        "maps": d.scatter({"pca": "PCA", "deep": "deep autoencoder"}),
+        "reconstructions": d.reconstructions("pca", "deep"),
+        "loss": d.loss_curves("deep", per=1 / PIXELS, label="error per pixel, held-out"),
     },
     claims=(
         Claim("pca: training error per pixel", ".056", 0.0555, 0.0565),
@@ -141,7 +120,7 @@ DEEP_2D_LINEAR = Experiment(
         ),
         f.principal_angle("linear", "pca"),
     ),
-    drawings={"maps": f.scatter({"pca": "PCA", "linear": "linear autoencoder"})},
+    drawings={"maps": d.scatter({"pca": "PCA", "linear": "linear autoencoder"})},
     claims=(
         Claim("linear: training error per pixel", "that of PCA, .056", 0.0555, 0.0565),
         Claim("linear: times the error of PCA", "1", 0.9999, 1.01),
@@ -171,7 +150,7 @@ DEEP_30D = Experiment(
         "deep": _hinton(30),
     },
     measures=(f.image_error("pca", "logistic pca", "deep"), f.neighbours("pca", "deep")),
-    drawings={"reconstructions": f.reconstructions("deep", "logistic pca", "pca")},
+    drawings={"reconstructions": d.reconstructions("deep", "logistic pca", "pca")},
     claims=(
         Claim("deep: error per image", "3.00", high=3.0),
         Claim("logistic pca: error per image", "8.01", 7.0, 9.0),
@@ -189,7 +168,7 @@ DEEP_2D_PRETRAINED = Experiment(
         f.neighbours("pca", "deep"),
         f.silhouette("pca", "deep"),
     ),
-    drawings={"maps": f.scatter({"pca": "PCA", "deep": "deep autoencoder"})},
+    drawings={"maps": d.scatter({"pca": "PCA", "deep": "deep autoencoder"})},
     claims=(
         Claim("deep: 10-nearest-neighbour accuracy", "figure 3B", low=0.85),
         Claim("pca: 10-nearest-neighbour accuracy", "figure 3A", 0.4, 0.5),
@@ -218,8 +197,8 @@ SHALLOW_32 = Experiment(
         f.standardised_targets,
     ),
     drawings={
-        "tsne": f.tsne_scatter("shallow", "t-SNE of 32 ReLU units"),
-        "reconstructions": f.reconstructions("shallow"),
+        "tsne": d.tsne_scatter("shallow", "t-SNE of 32 ReLU units"),
+        "reconstructions": d.reconstructions("shallow"),
     },
     claims=(
         Claim(f"shallow: {CROSS_ENTROPY}", "figure", high=0.11),
@@ -240,7 +219,7 @@ SHALLOW_2D = Experiment(
         f.neighbours("shallow"),
         f.activity("shallow"),
     ),
-    drawings={"map": f.scatter({"shallow": "two ReLU units"})},
+    drawings={"map": d.scatter({"shallow": "two ReLU units"})},
     claims=(Claim("shallow: 10-nearest-neighbour accuracy", "figure", low=0.3),),
 )
 
@@ -255,7 +234,7 @@ DEEP_RELU_2D = Experiment(
         f.neighbours("deep"),
         f.activity("deep"),
     ),
-    drawings={"map": f.scatter({"deep": "deep, two ReLU units"})},
+    drawings={"map": d.scatter({"deep": "deep, two ReLU units"})},
     claims=(Claim("deep: 10-nearest-neighbour accuracy", "figure", low=0.6),),
 )
 
@@ -272,8 +251,8 @@ SPARSE_32 = Experiment(
         f.tsne_compactness("sparse"),
     ),
     drawings={
-        "tsne": f.tsne_scatter("sparse", "t-SNE of 32 sparse ReLU units"),
-        "activity": f.activity_histogram({"plain": "plain", "sparse": "L1"}),
+        "tsne": d.tsne_scatter("sparse", "t-SNE of 32 sparse ReLU units"),
+        "activity": d.activity_histogram({"plain": "plain", "sparse": "L1"}),
     },
     claims=(
         Claim("sparse: mean activation", "figure", high=2),
@@ -296,8 +275,8 @@ SPARSE_L1 = Experiment(
         f.held_out_cost("plain", "sparse", per=PER_PIXEL, what=CROSS_ENTROPY),
     ),
     drawings={
-        "activity": f.activity_histogram({"plain": "plain", "sparse": "L1"}),
-        "reconstructions": f.reconstructions("plain", "sparse"),
+        "activity": d.activity_histogram({"plain": "plain", "sparse": "L1"}),
+        "reconstructions": d.reconstructions("plain", "sparse"),
     },
     claims=(
         Claim("plain: mean activation", "6.6", 5, 9),
@@ -320,8 +299,8 @@ SPARSE_KL = Experiment(
     },
     measures=(f.activity("sparse"), f.local_filters("sparse"), f.final_cost("sparse")),
     drawings={
-        "filters": f.filters("sparse", (14, 14)),
-        "reconstructions": f.reconstructions("sparse"),
+        "filters": d.filters("sparse", (14, 14)),
+        "reconstructions": d.reconstructions("sparse"),
     },
     claims=(
         Claim("sparse: mean activation", "rho = .1", 0.08, 0.12),
@@ -356,7 +335,7 @@ CONTRACTIVE = Experiment(
         f.local_filters(*_ONE_LAYER),
         f.errors(*(f"{name} fine-tuned" for name in _ONE_LAYER)),
     ),
-    drawings={f"filters_{name.lower().replace('+', '_')}": f.filters(name) for name in _ONE_LAYER},
+    drawings={f"filters_{name.lower().replace('+', '_')}": d.filters(name) for name in _ONE_LAYER},
     claims=(
         Claim("CAE fine-tuned: test error", "1.14 %", high=0.016),
         Claim("DAE-g fine-tuned: test error", "1.18 %", high=0.016),
@@ -387,9 +366,9 @@ GAUSSIAN_NOISE = Experiment(
         f.block_spread("autoencoder", 128, per=0.5),
     ),
     drawings={
-        "inputs": f.sheet("inputs"),
-        "reconstructions": f.sheet("autoencoder"),
-        "generated": f.generated("autoencoder"),
+        "inputs": d.sheet("inputs"),
+        "reconstructions": d.sheet("autoencoder"),
+        "generated": d.generated("autoencoder"),
     },
     claims=(
         Claim("autoencoder: average cost of epoch 20", "7491.96", high=8300),
@@ -411,7 +390,7 @@ DENOISE_GAUSSIAN = Experiment(
         "autoencoder": _relu((PIXELS, 128, 32), noise="gaussian", level=NOISE),
     },
     measures=(f.restoration("autoencoder", NOISE),),
-    drawings={"restored": f.restored("autoencoder", NOISE)},
+    drawings={"restored": d.restored("autoencoder", NOISE)},
     claims=(Claim("autoencoder: decibels above the best filter", "figure", low=0.5),),
 )
 
@@ -443,7 +422,7 @@ SOFTMAX = Experiment(
     # Its patience ends in the 74th epoch, before another look at the validation images.
     # logistic_sgd leaves the last 400 of 10,000 images out, which do not fill a batch of 600.
     measures=(f.errors("1,000 steps"), f.errors("logistic_sgd", first=9600)),
-    drawings={"mistakes": f.mistakes("logistic_sgd")},
+    drawings={"mistakes": d.mistakes("logistic_sgd")},
     claims=(
         Claim("1,000 steps: test error", "8 %", high=0.085),
         Claim("logistic_sgd: validation error", "7.50 %", 0.0749, 0.0751),
@@ -467,7 +446,7 @@ MLP = Experiment(
         ),
     },
     measures=(f.errors("3,000 steps", "mlp"),),
-    drawings={"mistakes": f.mistakes("mlp")},
+    drawings={"mistakes": d.mistakes("mlp")},
     claims=(
         Claim("3,000 steps: test error", "2.15 %", high=0.0215),
         Claim("mlp: test error", "1.65 %", high=0.0165),
@@ -496,7 +475,7 @@ LENET = Experiment(
         ),
     },
     measures=(f.errors("2,000 steps", "lenet"),),
-    drawings={"mistakes": f.mistakes("lenet")},
+    drawings={"mistakes": d.mistakes("lenet")},
     claims=(
         Claim("2,000 steps: test error", "2.52 %", high=0.0252),
         Claim("lenet: test error", ".92 %", high=0.009),

@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -13,19 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from dae_jax import command, config
+from dae_jax import command, config, published
 from dae_jax.errors import InputError
 from dae_jax.files import write_whole
+from dae_jax.published import PROG, claimed
 
 if TYPE_CHECKING:  # JAX itself waits until the flags are known to make sense
     from dae_jax.datasets import Dataset
-    from dae_jax.experiments import Claim, Experiment
-
-PROG = "python -m dae_jax.reproduce"
-MARKS = (
-    "<!-- results: made by python -m dae_jax.reproduce --table README.md -->",
-    "<!-- end of results -->",
-)
+    from dae_jax.experiments import Experiment
 
 
 @dataclass(frozen=True)
@@ -88,10 +82,14 @@ def main(argv: Sequence[str]) -> int:
             )
     reports = Path(asked.output_dir)
     if asked.table is not None:
-        return put_table(Path(asked.table), EXPERIMENTS, reports)
+        return published.put_table(Path(asked.table), EXPERIMENTS, reports)
     chosen = list(EXPERIMENTS) if asked.all else list(dict.fromkeys(asked.names))
     if not chosen:
-        return check(EXPERIMENTS, reports, asked) if asked.check else show(EXPERIMENTS, reports)
+        return (
+            published.check(EXPERIMENTS, reports)
+            if asked.check
+            else published.show(EXPERIMENTS, reports)
+        )
 
     from dae_jax import inputs
 
@@ -108,7 +106,7 @@ def run(name: str, experiment: "Experiment", dataset: "Dataset", asked: Config) 
     import jax
     import numpy as np
 
-    from dae_jax import __version__, figures, findings, laboratory, plots
+    from dae_jax import __version__, figures, findings, laboratory, plots, prepared
 
     print(f"{name}: {experiment.what}", flush=True)
     began = time.perf_counter()
@@ -116,7 +114,7 @@ def run(name: str, experiment: "Experiment", dataset: "Dataset", asked: Config) 
     folder = Path(asked.output_dir) / (name if applies else f"{name}-{dataset.name}")
     if dataset.name == "mnist" and not applies:
         folder = Path(asked.output_dir) / f"{name}-epochs-{asked.epochs}"
-    data = laboratory.prepare(dataset, experiment.images)
+    data = prepared.prepare(dataset, experiment.images)
     first = experiment.seeds[0]
     n_seeds = len(experiment.seeds) if asked.seeds is None else asked.seeds
     seeds = tuple(range(first, first + n_seeds))
@@ -183,11 +181,6 @@ def run(name: str, experiment: "Experiment", dataset: "Dataset", asked: Config) 
     return report
 
 
-def claimed(of: str, numbers: dict[str, Any]) -> float:
-    """What of a number a claim is about."""
-    return numbers["values"][0] if of == "first" else numbers["mean"]
-
-
 def _finite(bound: float) -> float | None:
     return bound if abs(bound) < float("inf") else None
 
@@ -232,158 +225,6 @@ def tell(report: dict[str, Any], folder: Path) -> None:
         print(words)
     seeds = report["seeds"]
     print(f"{len(seeds)} seeds, {report['seconds']:.0f} s; {folder}/report.json\n", flush=True)
-
-
-def read(experiments: dict[str, "Experiment"], reports: Path) -> dict[str, dict[str, Any]]:
-    """The reports that are there, by experiment.
-
-    Raises:
-        InputError: One that cannot be read.
-    """
-    found = {}
-    for name in experiments:
-        path = reports / name / "report.json"
-        if path.exists():
-            try:
-                found[name] = json.loads(path.read_text())
-                _ = found[name]["claims"], found[name]["numbers"]
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise InputError(
-                    f"cannot read {path}: {error!r}", do=f"make it again: {PROG} {name}"
-                ) from error
-    return found
-
-
-def check(experiments: dict[str, "Experiment"], reports: Path, asked: Config) -> int:
-    """Compare the reports that are there with the bands declared now.
-
-    Raises:
-        InputError: There is none, or one lacks a number that is claimed.
-    """
-    found = read(experiments, reports)
-    if not found:
-        raise InputError(
-            "--check",
-            expected=f"reports in {reports}",
-            got="none",
-            do=f"run {PROG} --all, or name an experiment",
-        )
-    missed = 0
-    for name, report in found.items():
-        for claim in experiments[name].claims:
-            if claim.number not in report["numbers"]:
-                raise InputError(
-                    f"report of {name}",
-                    expected=f"the number {claim.number!r}",
-                    got="none",
-                    do=f"make it again: {PROG} {name}",
-                )
-            value = claimed(claim.of, report["numbers"][claim.number])
-            if not claim.holds(value):
-                print(f"{name}: {claim.number} is {value:.6g}, not {claim.band}")
-                missed += 1
-    total = sum(len(experiments[name].claims) for name in found)
-    print(f"{total - missed} of {total} numbers of {len(found)} experiments lie in their bands")
-    return 1 if missed else 0
-
-
-def show(experiments: dict[str, "Experiment"], reports: Path) -> int:
-    """List the experiments: what, published, measured, time."""
-    from rich.console import Console
-    from rich.table import Table
-
-    found = read(experiments, reports)
-    table = Table(*("experiment", "number", "published", "measured", "band", "s"), box=None)
-    for name, experiment in experiments.items():
-        table.add_row(f"[bold]{name}[/]", experiment.what, style="cyan")
-        report = found.get(name)
-        for claim in experiment.claims:
-            seconds = f"{report['seconds']:.0f}" if report and claim is experiment.claims[0] else ""
-            table.add_row(
-                "",
-                claim.number,
-                claim.published,
-                _measured(report, claim.number),
-                claim.band,
-                seconds,
-            )
-    Console(width=None if sys.stdout.isatty() else 160, soft_wrap=False).print(table)
-    return 0
-
-
-def _measured(report: dict[str, Any] | None, number: str) -> str:
-    if report is None or number not in report["numbers"]:
-        return "not run"
-    of = next(claim["of"] for claim in report["claims"] if claim["number"] == number)
-    numbers = report["numbers"][number]
-    value, sd = claimed(of, numbers), numbers["sd"] or 0.0
-    if of == "first" or sd < 1e-6 * abs(value):
-        return in_words(number, value, 7 if of == "first" else 4)
-    unit = " %" if is_share(number) else ""
-    return f"{in_words(number, value).removesuffix(unit)} ± {in_words(number, sd, 1)}"
-
-
-def is_share(number: str) -> bool:
-    """Whether a number is a share of images, which reads best in per cent."""
-    return number.endswith(" error")
-
-
-def in_words(number: str, value: float, digits: int = 4) -> str:
-    """A value of that number, with the digits that mean something.
-
-    >>> in_words("mlp: test error", 0.01623), in_words("total cost", 652088.7)
-    ('1.62 %', '652,089')
-    """
-    if is_share(number):
-        return f"{100 * value:.2f} %"
-    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
-
-
-def band_in_words(claim: "Claim") -> str:
-    """Where a number has to lie, in its own unit."""
-    low, high = (in_words(claim.number, bound, 7) for bound in (claim.low, claim.high))
-    if claim.low == -math.inf:
-        return f"≤ {high}"
-    return f"≥ {low}" if claim.high == math.inf else f"{low} to {high}"
-
-
-def put_table(path: Path, experiments: dict[str, "Experiment"], reports: Path) -> int:
-    """Write the table of all reports between its marks.
-
-    Raises:
-        InputError: No such file, or no marks in it.
-    """
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise InputError(f"--table: cannot read {path}: {error.strerror}") from error
-    begin, end = MARKS
-    if text.count(begin) != 1 or text.count(end) != 1:
-        raise InputError(
-            f"--table: {path}", expected=f"the lines {begin!r} and {end!r}", got="none"
-        )
-    before, rest = text.split(begin)
-    after = rest.split(end)[1]
-    table = in_markdown(experiments, read(experiments, reports))
-    write_whole(path, f"{before}{begin}\n{table}{end}{after}")
-    return 0
-
-
-def in_markdown(experiments: dict[str, "Experiment"], found: dict[str, dict[str, Any]]) -> str:
-    """A row a claim of every report."""
-    lines = ["| experiment | number | published | measured | band |", "|---|---|---|---|---|"]
-    for name, report in found.items():
-        for i, claim in enumerate(experiments[name].claims):
-            first = f"[`{name}`](results/{name}/report.json)" if not i else ""
-            measured = _measured(report, claim.number)
-            value = claimed(claim.of, report["numbers"][claim.number])
-            if not claim.holds(value):
-                measured = f"**{measured}**"
-            lines.append(
-                f"| {first} | {claim.number} | {claim.published} | {measured} | "
-                f"{band_in_words(claim)} |"
-            )
-    return "\n".join(["", *lines, "", ""])
 
 
 def cli() -> int:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,11 +10,24 @@ import jax
 import numpy as np
 import pytest
 
-from dae_jax import command, datasets, deep, experiments, findings, laboratory, reproduce
+from dae_jax import (
+    command,
+    datasets,
+    deep,
+    experiments,
+    findings,
+    laboratory,
+    prepared,
+    published,
+    reproduce,
+)
 from dae_jax.deep import Architecture
 from dae_jax.errors import require
-from dae_jax.experiments import EXPERIMENTS, Claim
-from dae_jax.laboratory import PCA, Autoencoder, Finetuned, Images, Laboratory, Recipe, Stack
+from dae_jax.experiments import EXPERIMENTS
+from dae_jax.laboratory import Laboratory, Recipe
+from dae_jax.models import PCA, Autoencoder, Finetuned, Stack
+from dae_jax.prepared import Images
+from dae_jax.published import Claim
 from helpers import refused
 
 
@@ -39,7 +53,7 @@ def dataset():
 @pytest.fixture(scope="module")
 def found(dataset):
     """A few small models of one seed."""
-    data = laboratory.prepare(dataset, Images())
+    data = prepared.prepare(dataset, Images())
     lab = Laboratory(data, (1, 2))
     models = {
         "pca": PCA(3),
@@ -134,7 +148,7 @@ def test_seeds_are_trained_together_as_if_alone(found, dataset):
 
 
 def test_a_stack_is_pretrained_layer_by_layer_and_unrolled(dataset):
-    lab = Laboratory(laboratory.prepare(dataset, Images(with_valid=True)), (1,))
+    lab = Laboratory(prepared.prepare(dataset, Images(with_valid=True)), (1,))
     assert len(lab.data.images) == 500
     np.testing.assert_array_equal(lab.data.valid.x, lab.data.test.x)
     model = Autoencoder(
@@ -150,9 +164,9 @@ def test_a_stack_is_pretrained_layer_by_layer_and_unrolled(dataset):
 
 
 def test_standardised_images_have_mean_0_and_come_back_as_pictures(dataset):
-    data = laboratory.prepare(dataset, Images("standardised"))
+    data = prepared.prepare(dataset, Images("standardised"))
     np.testing.assert_allclose(data.train.x.mean(axis=0), 0, atol=1e-5)
-    unit = laboratory.prepare(dataset, Images())
+    unit = prepared.prepare(dataset, Images())
     np.testing.assert_allclose(data.picture(data.test.x), unit.test.x, atol=1e-5)
 
 
@@ -233,7 +247,7 @@ def test_the_best_epoch_is_the_one_whose_parameters_are_kept(found):
 
 
 def test_the_first_images_can_be_left_out(dataset):
-    data = laboratory.prepare(dataset, Images(with_valid=True, skip=150))
+    data = prepared.prepare(dataset, Images(with_valid=True, skip=150))
     assert len(data.images) == len(data.train.labels) == 350
     np.testing.assert_array_equal(data.images[:250], dataset.train.images[150:])
     np.testing.assert_array_equal(data.train.labels[:250], dataset.train.labels[150:])
@@ -242,12 +256,12 @@ def test_the_first_images_can_be_left_out(dataset):
 def test_tsne_of_too_few_images_is_one_line(found):
     found, _ = found
     few = found.data.test._replace(x=found.data.test.x[:30], labels=found.data.test.labels[:30])
-    small = found._replace(data=laboratory.replace(found.data, test=few))
+    small = found._replace(data=replace(found.data, test=few))
     refused(lambda: findings.tsne(small, "pca"), "t-SNE", "perplexity", "got 30")
 
 
 def test_divergence_is_one_line(dataset):
-    lab = Laboratory(laboratory.prepare(dataset, Images()), (1,))
+    lab = Laboratory(prepared.prepare(dataset, Images()), (1,))
     model = Autoencoder(
         Architecture((784, 5), hidden="relu", code="relu", output="linear"),
         Recipe(3, 20, "sgd", 1e6),
@@ -262,7 +276,7 @@ def test_a_library_that_is_not_there_is_one_line():
 
 def test_data_without_labels_are_refused(dataset):
     without = dataset._replace(train=dataset.train._replace(labels=None))
-    refused(lambda: laboratory.prepare(without, Images()), "labelled", "use mnist")
+    refused(lambda: prepared.prepare(without, Images()), "labelled", "use mnist")
 
 
 # Claims and reports.
@@ -342,7 +356,7 @@ def test_the_list_names_all_experiments(tmp_path, reports, capsys):
 
 def test_the_table_goes_between_its_marks(tmp_path, reports):
     path = tmp_path / "page.md"
-    begin, end = reproduce.MARKS
+    begin, end = published.MARKS
     path.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
     assert run(tmp_path, "--table", str(path)) == 0
     text = path.read_text()
@@ -386,7 +400,7 @@ def test_the_table_of_the_readme_is_the_one_that_the_command_makes(tmp_path):
 
 
 def test_the_committed_reports_are_of_mnist_and_of_the_experiments_as_declared():
-    reports = reproduce.read(EXPERIMENTS, Path(__file__).parent.parent / "results")
+    reports = published.read(EXPERIMENTS, Path(__file__).parent.parent / "results")
     for name, report in reports.items():
         assert report["data"]["name"] == "mnist" and report["published_applies"], name
         declared = {

@@ -1,0 +1,108 @@
+"""A data set as the experiments' models see it, made ready once for all of them."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from dae_jax import autoencoder
+from dae_jax.datasets import Dataset
+from dae_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class Images:
+    """What the models of an experiment see."""
+
+    prepare: Literal["unit", "standardised"] = "unit"
+    """In [0, 1]; or each pixel with mean 0 and standard deviation 1 over the training images."""
+    pixel_scale: float = 255.0
+    with_valid: bool = False
+    """Whether the validation images are trained on, too, and the test images take their place: as
+    in articles that know no validation set. Nothing is chosen by them."""
+    skip: int = 0
+    """How many of the first training images to leave out, where a source did."""
+
+
+class Part(NamedTuple):
+    """Images as models see them, float32, and their labels."""
+
+    x: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set, made ready once for all models of an experiment."""
+
+    name: str
+    image_shape: tuple[int, ...] | None
+    images: np.ndarray  # to train on, as bytes where that is the same
+    pixel_scale: float
+    train: Part
+    valid: Part
+    test: Part
+    mean: np.ndarray | float = 0.0  # what was taken away from the pixels,
+    deviation: np.ndarray | float = 1.0  # and what they were divided by
+
+    def picture(self, x: np.ndarray) -> np.ndarray:
+        """Images as one looks at them, in [0, 1]."""
+        return np.clip(x * self.deviation + self.mean, 0, 1)
+
+    @property
+    def n_pixels(self) -> int:
+        """Pixels of an image."""
+        return self.images.shape[1]
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes K."""
+        return int(self.train.labels.max()) + 1
+
+
+def prepare(dataset: Dataset, wanted: Images) -> Prepared:
+    """Make a data set ready.
+
+    Raises:
+        InputError: Images without labels, by which codes are judged here, or pixels not in [0, 1].
+    """
+    splits = dataset.train, dataset.valid, dataset.test
+    if any(split.labels is None or not len(split.images) for split in splits):
+        raise InputError(
+            f"data {dataset.name}",
+            expected="labelled images to train, validate and test on",
+            got="some without",
+            do="use mnist or mnist-sample",
+        )
+    train, valid, test = splits
+    images, labels = train.images, train.labels
+    if wanted.with_valid:
+        images = np.concatenate([images, valid.images])
+        labels = np.concatenate([train.labels, valid.labels])  # type: ignore[list-item]
+        valid = test
+    images, labels = images[wanted.skip :], labels[wanted.skip :]  # type: ignore[index]
+    scale = wanted.pixel_scale
+    parts = [
+        np.asarray(autoencoder.pixels(jnp.asarray(part), scale))
+        for part in (images, valid.images, test.images)
+    ]
+    if min(part.min() for part in parts) < 0 or max(part.max() for part in parts) > 1:
+        raise InputError(f"pixels of {dataset.name}", expected="values in [0, 1]", got="others")
+    mean, deviation = 0.0, 1.0
+    if wanted.prepare == "standardised":
+        from sklearn.preprocessing import StandardScaler
+
+        scaler = StandardScaler().fit(parts[0])
+        parts = [np.asarray(scaler.transform(part), np.float32) for part in parts]
+        images, mean, deviation = parts[0], scaler.mean_, scaler.scale_
+    with_labels = zip(parts, (labels, valid.labels, test.labels), strict=True)
+    return Prepared(
+        dataset.name,
+        dataset.image_shape,
+        images,
+        scale,
+        *(Part(x, y) for x, y in with_labels),  # type: ignore[arg-type]
+        mean,  # type: ignore[arg-type]
+        deviation,  # type: ignore[arg-type]
+    )

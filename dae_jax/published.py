@@ -1,0 +1,201 @@
+"""Published against measured: claims, the reports that hold them, the list and the table."""
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dae_jax.errors import InputError
+from dae_jax.files import write_whole
+
+if TYPE_CHECKING:
+    from dae_jax.experiments import Experiment
+
+PROG = "python -m dae_jax.reproduce"
+MARKS = (
+    "<!-- results: made by python -m dae_jax.reproduce --table README.md -->",
+    "<!-- end of results -->",
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A measured number, what was published of it, and where it has to lie."""
+
+    number: str
+    published: str
+    low: float = -math.inf
+    high: float = math.inf
+    of: Literal["mean", "first"] = "mean"  # of all seeds, or the first, where that one is exact
+
+    @property
+    def band(self) -> str:
+        """The band in words."""
+        if math.isinf(self.low):
+            return f"<= {self.high:g}"
+        if math.isinf(self.high):
+            return f">= {self.low:g}"
+        return f"{self.low:g} to {self.high:g}"
+
+    def holds(self, value: float) -> bool:
+        """Whether a value lies in the band; NaN does not."""
+        return self.low <= value <= self.high
+
+
+def claimed(of: str, numbers: dict[str, Any]) -> float:
+    """What of a number a claim is about."""
+    return numbers["values"][0] if of == "first" else numbers["mean"]
+
+
+def read(experiments: dict[str, "Experiment"], reports: Path) -> dict[str, dict[str, Any]]:
+    """The reports that are there, by experiment.
+
+    Raises:
+        InputError: One that cannot be read.
+    """
+    found = {}
+    for name in experiments:
+        path = reports / name / "report.json"
+        if path.exists():
+            try:
+                found[name] = json.loads(path.read_text())
+                _ = found[name]["claims"], found[name]["numbers"]
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise InputError(
+                    f"cannot read {path}: {error!r}", do=f"make it again: {PROG} {name}"
+                ) from error
+    return found
+
+
+def check(experiments: dict[str, "Experiment"], reports: Path) -> int:
+    """Compare the reports that are there with the bands declared now.
+
+    Raises:
+        InputError: There is none, or one lacks a number that is claimed.
+    """
+    found = read(experiments, reports)
+    if not found:
+        raise InputError(
+            "--check",
+            expected=f"reports in {reports}",
+            got="none",
+            do=f"run {PROG} --all, or name an experiment",
+        )
+    missed = 0
+    for name, report in found.items():
+        for claim in experiments[name].claims:
+            if claim.number not in report["numbers"]:
+                raise InputError(
+                    f"report of {name}",
+                    expected=f"the number {claim.number!r}",
+                    got="none",
+                    do=f"make it again: {PROG} {name}",
+                )
+            value = claimed(claim.of, report["numbers"][claim.number])
+            if not claim.holds(value):
+                print(f"{name}: {claim.number} is {value:.6g}, not {claim.band}")
+                missed += 1
+    total = sum(len(experiments[name].claims) for name in found)
+    print(f"{total - missed} of {total} numbers of {len(found)} experiments lie in their bands")
+    return 1 if missed else 0
+
+
+def show(experiments: dict[str, "Experiment"], reports: Path) -> int:
+    """List the experiments: what, published, measured, time."""
+    from rich.console import Console
+    from rich.table import Table
+
+    found = read(experiments, reports)
+    table = Table(*("experiment", "number", "published", "measured", "band", "s"), box=None)
+    for name, experiment in experiments.items():
+        table.add_row(f"[bold]{name}[/]", experiment.what, style="cyan")
+        report = found.get(name)
+        for claim in experiment.claims:
+            seconds = f"{report['seconds']:.0f}" if report and claim is experiment.claims[0] else ""
+            table.add_row(
+                "",
+                claim.number,
+                claim.published,
+                _measured(report, claim.number),
+                claim.band,
+                seconds,
+            )
+    Console(width=None if sys.stdout.isatty() else 160, soft_wrap=False).print(table)
+    return 0
+
+
+def _measured(report: dict[str, Any] | None, number: str) -> str:
+    if report is None or number not in report["numbers"]:
+        return "not run"
+    of = next(claim["of"] for claim in report["claims"] if claim["number"] == number)
+    numbers = report["numbers"][number]
+    value, sd = claimed(of, numbers), numbers["sd"] or 0.0
+    if of == "first" or sd < 1e-6 * abs(value):
+        return in_words(number, value, 7 if of == "first" else 4)
+    unit = " %" if is_share(number) else ""
+    return f"{in_words(number, value).removesuffix(unit)} ± {in_words(number, sd, 1)}"
+
+
+def is_share(number: str) -> bool:
+    """Whether a number is a share of images, which reads best in per cent."""
+    return number.endswith(" error")
+
+
+def in_words(number: str, value: float, digits: int = 4) -> str:
+    """A value of that number, with the digits that mean something.
+
+    >>> in_words("mlp: test error", 0.01623), in_words("total cost", 652088.7)
+    ('1.62 %', '652,089')
+    """
+    if is_share(number):
+        return f"{100 * value:.2f} %"
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def band_in_words(claim: Claim) -> str:
+    """Where a number has to lie, in its own unit."""
+    low, high = (in_words(claim.number, bound, 7) for bound in (claim.low, claim.high))
+    if claim.low == -math.inf:
+        return f"≤ {high}"
+    return f"≥ {low}" if claim.high == math.inf else f"{low} to {high}"
+
+
+def put_table(path: Path, experiments: dict[str, "Experiment"], reports: Path) -> int:
+    """Write the table of all reports between its marks.
+
+    Raises:
+        InputError: No such file, or no marks in it.
+    """
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise InputError(f"--table: cannot read {path}: {error.strerror}") from error
+    begin, end = MARKS
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise InputError(
+            f"--table: {path}", expected=f"the lines {begin!r} and {end!r}", got="none"
+        )
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    table = in_markdown(experiments, read(experiments, reports))
+    write_whole(path, f"{before}{begin}\n{table}{end}{after}")
+    return 0
+
+
+def in_markdown(experiments: dict[str, "Experiment"], found: dict[str, dict[str, Any]]) -> str:
+    """A row a claim of every report."""
+    lines = ["| experiment | number | published | measured | band |", "|---|---|---|---|---|"]
+    for name, report in found.items():
+        for i, claim in enumerate(experiments[name].claims):
+            first = f"[`{name}`](results/{name}/report.json)" if not i else ""
+            measured = _measured(report, claim.number)
+            value = claimed(claim.of, report["numbers"][claim.number])
+            if not claim.holds(value):
+                measured = f"**{measured}**"
+            lines.append(
+                f"| {first} | {claim.number} | {claim.published} | {measured} | "
+                f"{band_in_words(claim)} |"
+            )
+    return "\n".join(["", *lines, "", ""])
