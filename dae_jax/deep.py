@@ -259,8 +259,7 @@ def cost(
     if contract is not None:
         value += contract * contraction(params, x_tilde, architecture)
     if weight_decay is not None:
-        matrices = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
-        value += weight_decay / 2 * sum(jnp.sum(jnp.square(W)) for W in matrices)
+        value += weight_decay / 2 * objectives.squared_weights(params)
     return value
 
 

@@ -184,6 +184,16 @@ def _relu(sizes: tuple[int, ...], **terms: Any) -> Autoencoder:
 PER_PIXEL = 1 / PIXELS
 CROSS_ENTROPY = "cross-entropy per pixel"
 
+
+def _of_the_codes(name: str) -> tuple[f.Measure, ...]:
+    return (
+        f.held_out_cost(name, per=PER_PIXEL, what=CROSS_ENTROPY),
+        f.silhouette(name),
+        f.neighbours(name),
+        f.activity(name),
+    )
+
+
 SHALLOW_32 = Experiment(
     what="784-32-784, ReLU code, sigmoid output, cross-entropy; t-SNE of the codes",
     source="an article on autoencoders in Keras; see results/README.md",
@@ -213,12 +223,7 @@ SHALLOW_2D = Experiment(
     source=SHALLOW_32.source,
     images=ARTICLE,
     models={"shallow": _relu((PIXELS, 2))},
-    measures=(
-        f.held_out_cost("shallow", per=PER_PIXEL, what=CROSS_ENTROPY),
-        f.silhouette("shallow"),
-        f.neighbours("shallow"),
-        f.activity("shallow"),
-    ),
+    measures=_of_the_codes("shallow"),
     drawings={"map": d.scatter({"shallow": "two ReLU units"})},
     claims=(Claim("shallow: 10-nearest-neighbour accuracy", "figure", low=0.3),),
 )
@@ -228,12 +233,7 @@ DEEP_RELU_2D = Experiment(
     source=SHALLOW_32.source,
     images=ARTICLE,
     models={"deep": _relu((PIXELS, 512, 128, 2), code_bias=1.0)},
-    measures=(
-        f.held_out_cost("deep", per=PER_PIXEL, what=CROSS_ENTROPY),
-        f.silhouette("deep"),
-        f.neighbours("deep"),
-        f.activity("deep"),
-    ),
+    measures=_of_the_codes("deep"),
     drawings={"map": d.scatter({"deep": "deep, two ReLU units"})},
     claims=(Claim("deep: 10-nearest-neighbour accuracy", "figure", low=0.6),),
 )
@@ -468,11 +468,8 @@ LENET = Experiment(
             ),
             Recipe(2, 50, "adam", 1e-4),
             choose=False,
-            image_shape=(28, 28),
         ),
-        "lenet": Network(
-            _lenet, Recipe(10, 50, "momentum", 0.02, decay="cosine"), image_shape=(28, 28)
-        ),
+        "lenet": Network(_lenet, Recipe(10, 50, "momentum", 0.02, decay="cosine")),
     },
     measures=(f.errors("2,000 steps", "lenet"),),
     drawings={"mistakes": d.mistakes("lenet")},

@@ -100,6 +100,7 @@ class Laboratory:
         data: PyTree,
         recipe: Recipe,
         *,
+        stage: int = 1,
         own_data: bool = False,
         look: Callable[[PyTree], float] | None = None,
         choose: bool = False,
@@ -112,6 +113,7 @@ class Laboratory:
             params: Each seed's first parameters.
             data: See `training.fit`.
             recipe: How.
+            stage: Which of a seed's `keys` this training draws from.
             own_data: Whether each seed has data of its own.
             look: What to ask of each seed's parameters after each epoch.
             choose: Whether what `look` says is an error, whose lowest decides which are kept.
@@ -137,7 +139,7 @@ class Laboratory:
             training.stack([cost for _ in each]),
             state,
             data,
-            jnp.stack(self.keys(1)),
+            jnp.stack(self.keys(stage)),
             optimizer=optimizer,
             epochs=epochs,
             batch_size=batch,

@@ -12,7 +12,7 @@ import numpy as np
 
 from dae_jax import autoencoder, deep, stacked
 from dae_jax.deep import Architecture
-from dae_jax.errors import InputError, require
+from dae_jax.errors import require
 from dae_jax.laboratory import Fitted, Laboratory, Recipe, in_chunks
 
 PyTree = Any
@@ -44,16 +44,14 @@ class Autoencoder:
 
     def train(self, lab: Laboratory, name: str) -> list[Fitted]:
         """Train and return one a seed."""
-        architecture = self.sized(lab.data.n_pixels)
+        architecture = self.architecture
         deep.check(architecture, self.objective)
         first = [self._first(key, seed) for key, seed in zip(lab.keys(), lab.seeds, strict=True)]
         if self.after is not None:
             first = [deep.unroll(layers) for layers in self.after.train(lab, name, architecture)]
-        x = jnp.asarray(lab.data.valid.x)
-        clean = jax.jit(
-            partial(deep.cost, architecture=architecture, objective=self.objective),
-        )
-        look = lambda p: float(clean(p, x, lab.keys()[0], pixel_scale=jnp.float32(1)))  # noqa: E731
+        x, unused = jnp.asarray(lab.data.valid.x), lab.keys()[0]  # nothing is corrupted
+        clean = jax.jit(partial(deep.cost, architecture=architecture, objective=self.objective))
+        look = lambda p: float(clean(p, x, unused, pixel_scale=jnp.float32(1)))  # noqa: E731
         trained = lab.fit(
             name, self.cost(lab, architecture), first, lab.data.images, self.recipe, look=look
         )
@@ -63,10 +61,6 @@ class Autoencoder:
             Fitted(params, encode, decode, None, costs, seen)
             for params, costs, seen, _ in zip(*trained, strict=True)
         ]
-
-    def sized(self, n_pixels: int) -> Architecture:
-        """The architecture, for images of another size than MNIST's."""
-        return replace(self.architecture, sizes=(n_pixels, *self.architecture.sizes[1:]))
 
     def cost(self, lab: Laboratory, architecture: Architecture) -> Callable[..., Any]:
         """The cost, with this model's terms in it."""
@@ -119,9 +113,10 @@ class Stack:
             trained = lab.fit(
                 f"{name}, layer {k + 1}",
                 model.cost(lab, one),
-                [deep.init(key, one, gain=gain) for key in lab.keys(k)],
+                [deep.init(key, one, gain=gain) for key in lab.keys(2 * k + 2)],
                 data,
                 replace(self.recipe, learning_rate=rate),
+                stage=2 * k + 3,  # 0 and 1 are those of what comes after
                 own_data=k > 0,
             )
             encode = jax.jit(
@@ -182,8 +177,6 @@ class Network:
     weight_decay: float | None = None
     choose: bool = True
     """Whether validation chooses the epoch."""
-    image_shape: tuple[int, int] | None = None
-    """The images that it is made for, if only for one kind."""
 
     def train(self, lab: Laboratory, name: str) -> list[Fitted]:
         """Train and return one a seed."""
@@ -192,10 +185,6 @@ class Network:
 
         from dae_jax import supervised
 
-        if self.image_shape not in (None, lab.data.image_shape):
-            raise InputError(
-                f"images for {name}", expected=self.image_shape, got=lab.data.image_shape
-            )
         split = [supervised.split(self.module(rngs=nnx.Rngs(seed))) for seed in lab.seeds]
         graph = split[0].graph
         numbers = {"pixel_scale": lab.data.pixel_scale, "weight_decay": self.weight_decay}

@@ -5,6 +5,8 @@ the tutorial, so that it reads "nats (or squared grey levels) an image". The pen
 same kind: summed over units, averaged over images, to be weighed and added.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -90,6 +92,16 @@ def kl_sparsity(
     rho = jnp.asarray(rho, h.dtype)
     mean = jnp.clip(jnp.mean(h, axis=0), 1e-6, 1 - 1e-6)
     return jnp.sum(rho * jnp.log(rho / mean) + (1 - rho) * jnp.log((1 - rho) / (1 - mean)))
+
+
+def squared_weights(params: Any) -> jax.Array:
+    r"""What weight decay is a multiple of, :math:`\sum_k \|W_k\|^2`: of matrices, not of biases.
+
+    >>> float(squared_weights({"W": jnp.full((2, 3), 2.0), "b": jnp.ones(3)}))
+    24.0
+    """
+    matrices = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
+    return sum((jnp.sum(jnp.square(W)) for W in matrices), jnp.zeros(()))
 
 
 def contraction(

@@ -65,8 +65,16 @@ def prepare(dataset: Dataset, wanted: Images) -> Prepared:
     """Make a data set ready.
 
     Raises:
-        InputError: Images without labels, by which codes are judged here, or pixels not in [0, 1].
+        InputError: Images of another size than MNIST's, for which the experiments are declared;
+            without labels, by which codes are judged here; or with pixels not in [0, 1].
     """
+    if dataset.image_shape != (28, 28):
+        raise InputError(
+            f"images of {dataset.name}",
+            expected="28 x 28 grey pixels, as the experiments are declared",
+            got=dataset.image_shape,
+            do="pass --image-size 28 28 with a folder of images, or use mnist",
+        )
     splits = dataset.train, dataset.valid, dataset.test
     if any(split.labels is None or not len(split.images) for split in splits):
         raise InputError(

@@ -111,9 +111,8 @@ def run(name: str, experiment: "Experiment", dataset: "Dataset", asked: Config) 
     print(f"{name}: {experiment.what}", flush=True)
     began = time.perf_counter()
     applies = dataset.name == "mnist" and asked.epochs is None
-    folder = Path(asked.output_dir) / (name if applies else f"{name}-{dataset.name}")
-    if dataset.name == "mnist" and not applies:
-        folder = Path(asked.output_dir) / f"{name}-epochs-{asked.epochs}"
+    other = f"-epochs-{asked.epochs}" if dataset.name == "mnist" else f"-{dataset.name}"
+    folder = Path(asked.output_dir) / (name if applies else name + other)
     data = prepared.prepare(dataset, experiment.images)
     first = experiment.seeds[0]
     n_seeds = len(experiment.seeds) if asked.seeds is None else asked.seeds
@@ -159,7 +158,7 @@ def run(name: str, experiment: "Experiment", dataset: "Dataset", asked: Config) 
         "what": experiment.what,
         "source": experiment.source,
         "note": experiment.note,
-        "command": " ".join([PROG, name, *([f"--epochs {asked.epochs}"] if asked.epochs else [])]),
+        "command": _typed(name, asked),
         "data": {"name": dataset.name, "train": len(data.images), "test": len(data.test.x)},
         "published_applies": applies,
         "seeds": list(seeds),
@@ -179,6 +178,13 @@ def run(name: str, experiment: "Experiment", dataset: "Dataset", asked: Config) 
     write_whole(folder / "report.json", json.dumps(report, indent=2) + "\n")
     tell(report, folder)
     return report
+
+
+def _typed(name: str, asked: Config) -> str:
+    """The command that makes this one report."""
+    flags = {"data": asked.data.data, "seeds": asked.seeds, "epochs": asked.epochs}
+    given = [f"--{flag} {value}" for flag, value in flags.items() if value is not None]
+    return " ".join([PROG, name, *given])
 
 
 def _finite(bound: float) -> float | None:

@@ -15,7 +15,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, Real
 
-from dae_jax import autoencoder
+from dae_jax import autoencoder, objectives
 from dae_jax.objectives import AnyArray
 
 PyTree = Any
@@ -195,6 +195,5 @@ def cost(
     a = model(x, nnx.Rngs(dropout=key))
     value = optax.softmax_cross_entropy_with_integer_labels(a, labels).mean()
     if weight_decay is not None:
-        matrices = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
-        value += weight_decay * sum(jnp.sum(jnp.square(W)) for W in matrices)
+        value += weight_decay * objectives.squared_weights(params)
     return value

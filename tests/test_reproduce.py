@@ -279,6 +279,10 @@ def test_data_without_labels_are_refused(dataset):
     refused(lambda: prepared.prepare(without, Images()), "labelled", "use mnist")
 
 
+def test_images_of_another_size_are_refused():
+    refused(lambda: prepared.prepare(datasets.load("digits"), Images()), "28 x 28", "(8, 8)")
+
+
 # Claims and reports.
 
 
@@ -312,6 +316,7 @@ def test_the_command_reports_on_the_sample_and_says_that_it_did(tmp_path, capsys
     folder = tmp_path / "results" / "deep-2d-mnist-sample"
     report = json.loads((folder / "report.json").read_text())
     assert report["published_applies"] is False and report["seeds"] == [1]
+    assert report["command"].endswith("deep-2d --data mnist-sample --seeds 1 --epochs 1")
     for figure in report["figures"]:
         assert (folder / figure).stat().st_size > 500
     assert str(tmp_path) not in json.dumps(report)
