@@ -465,6 +465,8 @@ LENET = Experiment(
                 activation="relu",
                 padding="SAME",
                 dropout=0.5,
+                deviation=0.1,
+                bias=0.1,
             ),
             Recipe(2, 50, "adam", 1e-4),
             choose=False,

@@ -19,7 +19,6 @@ from dae_jax import autoencoder, objectives
 from dae_jax.objectives import AnyArray
 
 PyTree = Any
-zeros = nnx.initializers.zeros_init()
 
 
 class MLP(nnx.Module):
@@ -28,12 +27,15 @@ class MLP(nnx.Module):
     .. math:: h_k = s(h_{k-1} W_k + b_k), \qquad p = \mathrm{softmax}(h_K W + b)
 
     The top layer begins with zeros, as in the deeplearning.net tutorials, the others with Glorot
-    and Bengio's uniform weights.
+    and Bengio's uniform weights; or all begin as TensorFlow's tutorials had it, with normal weights
+    cut off at two standard deviations, and positive biases, which keep ReLU units alive.
 
     Args:
         sizes: Pixels, units of each hidden layer, classes.
         activation: The :math:`s`.
         dropout: The probability, in [0, 1), of leaving out a hidden unit.
+        deviation: The standard deviation of normal weights; without it, the first kind.
+        bias: What all biases begin with.
         rngs: Where the weights come from.
     """
 
@@ -43,12 +45,17 @@ class MLP(nnx.Module):
         activation: Callable[[Array], Array] = jnp.tanh,
         dropout: float = 0.0,
         *,
+        deviation: float | None = None,
+        bias: float = 0.0,
         rngs: nnx.Rngs,
     ):
-        glorot = nnx.initializers.glorot_uniform()
-        pairs = list(pairwise(sizes[:-1]))
-        self.hidden = nnx.List(nnx.Linear(*p, kernel_init=glorot, rngs=rngs) for p in pairs)
-        self.top = nnx.Linear(sizes[-2], sizes[-1], kernel_init=zeros, rngs=rngs)
+        first = _initial(deviation, bias, rngs)
+        *pairs, last = pairwise(sizes)
+        self.hidden = nnx.List(nnx.Linear(*pair, **first) for pair in pairs)
+        top = dict(first)
+        if deviation is None:
+            top["kernel_init"] = nnx.initializers.zeros_init()
+        self.top = nnx.Linear(*last, **top)
         self.activation = activation
         self.dropout = nnx.Dropout(dropout)
 
@@ -60,6 +67,13 @@ class MLP(nnx.Module):
             x = self.activation(layer(x))
             x = self.dropout(x, deterministic=rngs is None, rngs=rngs)
         return self.top(x)
+
+
+def _initial(deviation: float | None, bias: float, rngs: nnx.Rngs) -> dict[str, Any]:
+    """How the weights and biases of a layer begin."""
+    init = nnx.initializers
+    weights = init.truncated_normal(deviation) if deviation else init.glorot_uniform()
+    return {"kernel_init": weights, "bias_init": init.constant(bias), "rngs": rngs}
 
 
 class LeNet(nnx.Module):
@@ -75,6 +89,8 @@ class LeNet(nnx.Module):
         activation: Of convolutions and hidden layer.
         padding: ``"VALID"``, or ``"SAME"``, which keeps 14 x 14 and 7 x 7.
         dropout: The probability of leaving out a hidden unit.
+        deviation: See `MLP`.
+        bias: See `MLP`.
         rngs: Where the weights come from.
     """
 
@@ -87,9 +103,11 @@ class LeNet(nnx.Module):
         activation: Callable[[Array], Array] = jnp.tanh,
         padding: str = "VALID",
         dropout: float = 0.0,
+        deviation: float | None = None,
+        bias: float = 0.0,
         rngs: nnx.Rngs,
     ):
-        glorot = nnx.initializers.glorot_uniform()
+        init = _initial(deviation, bias, rngs)
         first, second = kernels
         side = 4 if padding == "VALID" else 7
 
@@ -99,14 +117,15 @@ class LeNet(nnx.Module):
                 n_out,
                 (5, 5),
                 padding=padding,
-                kernel_init=glorot,
                 conv_general_dilated=convolve,
-                rngs=rngs,
+                **init,
             )
 
         self.convolutions = nnx.List([conv(1, first), conv(first, second)])
         flat = side * side * second
-        self.classifier = MLP((flat, units, n_classes), activation, dropout, rngs=rngs)
+        self.classifier = MLP(
+            (flat, units, n_classes), activation, dropout, deviation=deviation, bias=bias, rngs=rngs
+        )
         self.activation = activation
 
     def __call__(

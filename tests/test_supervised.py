@@ -87,3 +87,14 @@ def test_dropout_is_drawn_from_the_key_in_training_and_absent_in_use():
     assert costs[0] != costs[1]
     first, again = (supervised.logits(params, batch[0], graph=graph) for _ in range(2))
     np.testing.assert_array_equal(first, again)
+
+
+def test_normal_weights_are_cut_off_and_biases_begin_where_told():
+    net = supervised.LeNet(deviation=0.1, bias=0.1, rngs=nnx.Rngs(0))
+    layers = [*net.convolutions, *net.classifier.hidden, net.classifier.top]
+    for layer in layers:
+        weights = np.asarray(layer.kernel[...])
+        assert np.abs(weights).max() <= 0.2
+        # Cut off at two standard deviations, a normal distribution keeps .8796 of its own.
+        assert weights.std() == pytest.approx(0.08796, rel=4 / np.sqrt(2 * weights.size))
+        np.testing.assert_array_equal(layer.bias[...], np.float32(0.1))
