@@ -67,6 +67,13 @@ def main(argv: Sequence[str]) -> int:
     for name, value in {"seeds": asked.seeds, "epochs": asked.epochs}.items():
         if value is not None:
             config.check_count(name, value)
+    if asked.data.pixel_scale != config.Data.pixel_scale:
+        raise InputError(
+            "pixel-scale",
+            expected="none, since each experiment has its own",
+            got=f"{asked.data.pixel_scale:g}",
+            do="leave it out",
+        )
     command.set_up_jax("float32", 1)
 
     from dae_jax.experiments import EXPERIMENTS

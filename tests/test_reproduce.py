@@ -380,6 +380,7 @@ def test_what_the_user_can_mend_is_one_line(tmp_path, capsys):
         ("deep-2d", "--epochs", "0"): ("--epochs", "at least 1"),
         ("--table", "/nowhere/README.md"): ("--table", "cannot read"),
         ("deep-2d", "--data", "/nowhere"): ("/nowhere",),
+        ("deep-2d", "--pixel-scale", "256"): ("pixel-scale", "256", "leave it out"),
     }
     for argv, words in cases.items():
         assert run(tmp_path, *argv) == 2, argv
