@@ -133,7 +133,6 @@ def _hinton(code: int) -> Autoencoder:
     return Autoencoder(
         Architecture((PIXELS, 1000, 500, 250, code), code="linear"),
         Recipe(60 if code > 2 else 12, 250, learning_rate=2e-3, decay="cosine"),
-        objective="squared-error",
         after=Stack(Recipe(10, 50, "sgd"), (0.2, 0.2, 0.2, 0.01), level=0.1),
     )
 
@@ -272,7 +271,12 @@ SPARSE_L1 = Experiment(
     },
     measures=(
         f.activity("plain", "sparse"),
-        f.held_out_cost("plain", "sparse", per=PER_PIXEL, what=CROSS_ENTROPY),
+        f.difference(
+            f.held_out_cost("plain", "sparse", per=PER_PIXEL, what=CROSS_ENTROPY),
+            f"sparse: {CROSS_ENTROPY}",
+            f"plain: {CROSS_ENTROPY}",
+            f"sparse: {CROSS_ENTROPY}, above plain",
+        ),
     ),
     drawings={
         "activity": d.activity_histogram({"plain": "plain", "sparse": "L1"}),
@@ -465,8 +469,6 @@ LENET = Experiment(
                 activation="relu",
                 padding="SAME",
                 dropout=0.5,
-                deviation=0.1,
-                bias=0.1,
             ),
             Recipe(2, 50, "adam", 1e-4),
             choose=False,

@@ -242,10 +242,18 @@ def principal_angle(name: str, pca: str) -> Measure:
 
 def ratio(number: Measure, of: str, to: str, called: str) -> Measure:
     """How many times one of a measure's numbers the other is."""
+    return _beside(number, lambda numbers: {called: numbers[of] / numbers[to]})
 
+
+def difference(number: Measure, of: str, to: str, called: str) -> Measure:
+    """By how much one of a measure's numbers is above the other."""
+    return _beside(number, lambda numbers: {called: numbers[of] - numbers[to]})
+
+
+def _beside(number: Measure, more: Callable[[Numbers], Numbers]) -> Measure:
     def measure(found: Found) -> Numbers:
         numbers = number(found)
-        return numbers | {called: numbers[of] / numbers[to]}
+        return numbers | more(numbers)
 
     return measure
 

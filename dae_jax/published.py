@@ -86,14 +86,7 @@ def check(experiments: dict[str, "Experiment"], reports: Path) -> int:
     missed = 0
     for name, report in found.items():
         for claim in experiments[name].claims:
-            if claim.number not in report["numbers"]:
-                raise InputError(
-                    f"report of {name}",
-                    expected=f"the number {claim.number!r}",
-                    got="none",
-                    do=f"make it again: {PROG} {name}",
-                )
-            value = claimed(claim.of, report["numbers"][claim.number])
+            value = _claimed_in(report, name, claim)
             if not claim.holds(value):
                 print(f"{name}: {claim.number} is {value:.6g}, not {claim.band}")
                 missed += 1
@@ -118,7 +111,7 @@ def show(experiments: dict[str, "Experiment"], reports: Path) -> int:
                 "",
                 claim.number,
                 claim.published,
-                _measured(report, claim.number),
+                _measured(report, claim),
                 claim.band,
                 seconds,
             )
@@ -126,14 +119,30 @@ def show(experiments: dict[str, "Experiment"], reports: Path) -> int:
     return 0
 
 
-def _measured(report: dict[str, Any] | None, number: str) -> str:
+def _claimed_in(report: dict[str, Any], name: str, claim: Claim) -> float:
+    """What a report says of a claim.
+
+    Raises:
+        InputError: Nothing, since it was made before the claim.
+    """
+    if claim.number not in report["numbers"]:
+        raise InputError(
+            f"report of {name}",
+            expected=f"the number {claim.number!r}",
+            got="none",
+            do=f"make it again: {PROG} {name}",
+        )
+    return claimed(claim.of, report["numbers"][claim.number])
+
+
+def _measured(report: dict[str, Any] | None, claim: Claim) -> str:
+    number = claim.number
     if report is None or number not in report["numbers"]:
         return "not run"
-    of = next(claim["of"] for claim in report["claims"] if claim["number"] == number)
     numbers = report["numbers"][number]
-    value, sd = claimed(of, numbers), numbers["sd"] or 0.0
-    if of == "first" or sd < 1e-6 * abs(value):
-        return in_words(number, value, 7 if of == "first" else 4)
+    value, sd = claimed(claim.of, numbers), numbers["sd"] or 0.0
+    if claim.of == "first" or sd < 1e-6 * abs(value):
+        return in_words(number, value, 7 if claim.of == "first" else 4)
     unit = " %" if is_share(number) else ""
     return f"{in_words(number, value).removesuffix(unit)} ± {in_words(number, sd, 1)}"
 
@@ -166,7 +175,7 @@ def put_table(path: Path, experiments: dict[str, "Experiment"], reports: Path) -
     """Write the table of all reports between its marks.
 
     Raises:
-        InputError: No such file, or no marks in it.
+        InputError: No such file, or no marks in it; or a report lacks a number that is claimed.
     """
     try:
         text = path.read_text()
@@ -190,8 +199,8 @@ def in_markdown(experiments: dict[str, "Experiment"], found: dict[str, dict[str,
     for name, report in found.items():
         for i, claim in enumerate(experiments[name].claims):
             first = f"[`{name}`](results/{name}/report.json)" if not i else ""
-            measured = _measured(report, claim.number)
-            value = claimed(claim.of, report["numbers"][claim.number])
+            value = _claimed_in(report, name, claim)
+            measured = _measured(report, claim)
             if not claim.holds(value):
                 measured = f"**{measured}**"
             lines.append(

@@ -81,6 +81,16 @@ def test_pca_is_numpys_and_its_error_is_what_is_left_of_the_variance(found):
     assert numbers["pca: training error per pixel"] == pytest.approx(left.sum() / x.size, rel=1e-4)
 
 
+def test_one_number_is_set_beside_another(found):
+    found, _ = found
+
+    def two(found):
+        return {"a": 6.0, "b": 4.0}
+
+    assert findings.ratio(two, "a", "b", "times")(found) == {"a": 6, "b": 4, "times": 1.5}
+    assert findings.difference(two, "a", "b", "above")(found) == {"a": 6, "b": 4, "above": 2}
+
+
 def test_errors_per_image_and_per_pixel_are_of_the_reconstructions(found):
     found, _ = found
     model, x = found.models["deep"], found.data.test.x
@@ -394,6 +404,21 @@ def test_a_broken_report_is_one_line(tmp_path, reports, capsys):
     (tmp_path / "results" / "deep-2d" / "report.json").write_text("{")
     assert run(tmp_path, "--check") == 2
     assert "make it again" in capsys.readouterr().err
+
+
+def test_a_report_from_before_a_claim_is_one_line_too(tmp_path, reports, capsys):
+    path = tmp_path / "results" / "deep-2d" / "report.json"
+    report = json.loads(path.read_text())
+    del report["numbers"]["pca: training error per pixel"]
+    path.write_text(json.dumps(report))
+    page = tmp_path / "README.md"
+    page.write_text("\n".join(published.MARKS))
+    for flags in ("--check",), ("--table", str(page)):
+        capsys.readouterr()
+        assert run(tmp_path, *flags) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "pca: training error per pixel" in line and "make it again" in line
+    assert page.read_text() == "\n".join(published.MARKS)
 
 
 def test_the_table_of_the_readme_is_the_one_that_the_command_makes(tmp_path):
