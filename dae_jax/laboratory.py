@@ -18,7 +18,7 @@ from dae_jax.errors import InputError
 from dae_jax.prepared import Prepared
 
 PyTree = Any
-CHUNK = 5_000  # images that go through a model at once, outside training
+CHUNK = 1_000  # images that go through a model at once, outside training
 
 
 @dataclass(frozen=True)
