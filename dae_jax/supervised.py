@@ -72,7 +72,7 @@ class MLP(nnx.Module):
 def _initial(deviation: float | None, bias: float, rngs: nnx.Rngs) -> dict[str, Any]:
     """How the weights and biases of a layer begin."""
     init = nnx.initializers
-    weights = init.truncated_normal(deviation) if deviation else init.glorot_uniform()
+    weights = init.glorot_uniform() if deviation is None else init.truncated_normal(deviation)
     return {"kernel_init": weights, "bias_init": init.constant(bias), "rngs": rngs}
 
 
