@@ -52,9 +52,7 @@ class Autoencoder:
         x, unused = jnp.asarray(lab.data.valid.x), lab.keys()[0]  # nothing is corrupted
         clean = jax.jit(partial(deep.cost, architecture=architecture, objective=self.objective))
         look = lambda p: float(clean(p, x, unused, pixel_scale=jnp.float32(1)))  # noqa: E731
-        trained = lab.fit(
-            name, self.cost(lab, architecture), first, lab.data.images, self.recipe, look=look
-        )
+        trained = lab.fit(name, self.cost(lab), first, lab.data.images, self.recipe, look=look)
         encode = jax.jit(partial(deep.encode, architecture=architecture))
         decode = jax.jit(partial(deep.decode, architecture=architecture))
         return [
@@ -62,9 +60,9 @@ class Autoencoder:
             for params, costs, seen, _ in zip(*trained, strict=True)
         ]
 
-    def cost(self, lab: Laboratory, architecture: Architecture) -> Callable[..., Any]:
+    def cost(self, lab: Laboratory) -> Callable[..., Any]:
         """The cost, with this model's terms in it."""
-        how = dict(architecture=architecture, objective=self.objective, noise=self.noise)
+        how = dict(architecture=self.architecture, objective=self.objective, noise=self.noise)
         terms = dict(
             level=self.level,
             l1=self.l1,
@@ -112,7 +110,7 @@ class Stack:
             gain = 4.0 if code == "sigmoid" else 1.0
             trained = lab.fit(
                 f"{name}, layer {k + 1}",
-                model.cost(lab, one),
+                model.cost(lab),
                 [deep.init(key, one, gain=gain) for key in lab.keys(2 * k + 2)],
                 data,
                 replace(self.recipe, learning_rate=rate),
