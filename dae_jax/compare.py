@@ -78,7 +78,7 @@ def check(dataset: Dataset, settings: Config) -> None:
     """
     labels = dataset.train.labels
     assert labels is not None
-    n_classes, n = int(labels.max()) + 1, len(labels)
+    n_classes, n = dataset.train.n_classes, len(labels)
     for budget in settings.comparison.labels:
         if budget != "all" and not n_classes <= budget <= n:
             raise InputError(

@@ -30,6 +30,11 @@ class Split(NamedTuple):
     images: np.ndarray
     labels: np.ndarray | None
 
+    @property
+    def n_classes(self) -> int:
+        """The number of classes K of labels 0 .. K-1; 0 without labels."""
+        return 0 if self.labels is None else int(self.labels.max(initial=-1)) + 1
+
 
 class Dataset(NamedTuple):
     """Three parts of one data set, what it is called and where it came from.

@@ -211,8 +211,7 @@ def load(asked: Asked, expected: Expected) -> NewImages:
     _check_values(source, x, expected)
     names = images.image_names(source) if files else [str(i) for i in range(len(x))]
     if class_names is None:
-        n_classes = 0 if labels is None else int(labels.max()) + 1
-        class_names = tuple(map(str, range(n_classes)))
+        class_names = tuple(map(str, range(datasets.Split(x, labels).n_classes)))
     seen = Path(source) == expected.source and part in ("train", "all")
     return NewImages(x, names, labels, class_names, seen)
 

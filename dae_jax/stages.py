@@ -38,13 +38,6 @@ class Run:
     command: str  # as it was typed, for the record
 
     @property
-    def n_classes(self) -> int:
-        """The number of classes K."""
-        labels = self.dataset.train.labels
-        assert labels is not None
-        return int(labels.max()) + 1
-
-    @property
     def pixel_scale(self) -> float:
         """What integer pixels are divided by."""
         return self.settings.data.pixel_scale
@@ -217,8 +210,9 @@ def finetune(
             images = codes(layer, images, run.pixel_scale, own_data=own_data)
             if not own_data:
                 labels, own_data = np.stack([labels] * n_members), True
+    n_classes = run.dataset.train.n_classes
     wholes = [
-        stacked.classifier(training.member(layers, i), images.shape[-1], run.n_classes)
+        stacked.classifier(training.member(layers, i), images.shape[-1], n_classes)
         for i in range(n_members)
     ]
 

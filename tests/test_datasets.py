@@ -162,11 +162,13 @@ def test_without_labels_the_split_is_a_plain_one(npz):
     data = datasets.load(save(npz, x=own()["x"]))
     assert [len(split.images) for split in data[2:5]] == [32, 4, 4]
     assert all(split.labels is None for split in data[2:5])
+    assert [split.n_classes for split in data[2:5]] == [0, 0, 0]
 
 
 def test_nothing_is_held_out_with_a_fraction_of_0(npz):
     data = datasets.load(save(npz, **own()), valid_fraction=0.0)
     assert [split.images.shape for split in data[2:5]] == [(40, 6), (0, 6), (0, 6)]
+    assert [split.n_classes for split in data[2:5]] == [4, 0, 0]
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.1, 0.4])
