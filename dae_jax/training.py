@@ -309,12 +309,12 @@ def member_mesh(n_members: int) -> Mesh:
     """A row of devices for the members: as many as are kept busy by them.
 
     Members that do not divide evenly leave devices idle at the end (`_spread` repeats the last
-    one). Where that would cost more than a quarter, fewer devices do it in less time, since every
+    one). Where that would cost more than a tenth, fewer devices do it in less time, since every
     device of a CPU may use all of its cores.
     """
     devices = jax.devices()[:n_members]
     sizes = range(len(devices), 0, -1)
-    n = next(size for size in sizes if -(-n_members // size) * size <= 1.25 * n_members)
+    n = next(size for size in sizes if -(-n_members // size) * size <= 1.1 * n_members)
     if devices[0].platform != "cpu":
         n = len(devices)
     return jax.make_mesh((n,), ("member",), (AxisType.Auto,), devices=devices[:n])
