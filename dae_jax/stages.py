@@ -87,7 +87,7 @@ def pretrain(run: Run) -> list[AnyParams] | None:
             run.member_folder(i) / f"{run.stages[k]}.safetensors"
             for i in range(len(run.settings.seeds))
         ]
-        if all(file.exists() for file in files):
+        if run.settings.output.resume and all(file.exists() for file in files):
             layers.append(training.stack([checkpoints.load_params(file) for file in files]))
             continue
         trained = _train_layer(run, k, training.stack(members), data)

@@ -129,7 +129,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
-    """The small run of three seeds: one more than there are devices, so that one is padding."""
+    """The small run of three seeds, one more than there are devices."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stacked_report, "draw", lambda *_: [])
         return one_for_all(tmp_path_factory, "--seeds", "3")
@@ -473,6 +473,13 @@ def test_a_folder_that_holds_a_run_is_left_alone(run, whole):
     status, _, err = run()
     assert status == 2 and "r holds a run already; pass --resume" in err
     assert before == {name: Path("r", name).read_bytes() for name in files("r")}
+
+
+def test_a_layer_that_lies_there_without_a_run_is_not_taken_for_this_ones(run, sweep, whole):
+    Path("r").mkdir()
+    shutil.copy(sweep.run / f"seed_{SEED + 1}" / "layer_1.safetensors", "r")
+    assert run()[0] == 0
+    assert_same_run("r", whole.run)
 
 
 # ---- the flags of fine-tuning ----------------------------------------------------------------
