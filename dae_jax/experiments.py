@@ -473,7 +473,7 @@ LENET = Experiment(
                 deviation=0.1,
                 bias=0.1,
             ),
-            Recipe(2, 50, "adam", 1e-4),
+            Recipe(2, 50, "adam", 3e-4),
             choose=False,
         ),
         "lenet": Network(_lenet, Recipe(20, 50, "momentum", 0.02, decay="cosine")),
@@ -484,6 +484,8 @@ LENET = Experiment(
         Claim("2,000 steps: test error", "2.52 %", high=0.0252),
         Claim("lenet: test error", ".92 %", high=0.009),
     ),
+    note="The source takes its 2,000 steps at a rate of 1e-4, which is short of what they can do: "
+    "3e-4 was chosen on the validation images, out of 1e-4, 2e-4 and 3e-4.",
 )
 
 EXPERIMENTS: dict[str, Experiment] = {
