@@ -34,6 +34,7 @@ class MLP(nnx.Module):
         sizes: Pixels, units of each hidden layer, classes.
         activation: The :math:`s`.
         dropout: The probability, in [0, 1), of leaving out a hidden unit.
+        input_dropout: The same for a pixel.
         deviation: The standard deviation of normal weights; without it, the first kind.
         bias: What all biases begin with.
         rngs: Where the weights come from.
@@ -45,6 +46,7 @@ class MLP(nnx.Module):
         activation: Callable[[Array], Array] = jnp.tanh,
         dropout: float = 0.0,
         *,
+        input_dropout: float = 0.0,
         deviation: float | None = None,
         bias: float = 0.0,
         rngs: nnx.Rngs,
@@ -57,12 +59,14 @@ class MLP(nnx.Module):
             top["kernel_init"] = nnx.initializers.zeros_init()
         self.top = nnx.Linear(*last, **top)
         self.activation = activation
+        self.input_dropout = nnx.Dropout(input_dropout)
         self.dropout = nnx.Dropout(dropout)
 
     def __call__(
         self, x: Float[Array, "batch pixels"], rngs: nnx.Rngs | None = None
     ) -> Float[Array, "batch classes"]:
         """What the softmax is taken of; dropout only where there is randomness for it."""
+        x = self.input_dropout(x, deterministic=rngs is None, rngs=rngs)
         for layer in self.hidden:
             x = self.activation(layer(x))
             x = self.dropout(x, deterministic=rngs is None, rngs=rngs)

@@ -75,8 +75,9 @@ def test_lenet_has_the_shapes_of_the_tutorial(padding, flat):
     assert supervised.logits(params, images(2), graph=graph).shape == (2, 10)
 
 
-def test_dropout_is_drawn_from_the_key_in_training_and_absent_in_use():
-    model = supervised.MLP((784, 50, 10), jax.nn.relu, 0.5, rngs=nnx.Rngs(0))
+@pytest.mark.parametrize("where", ["dropout", "input_dropout"])
+def test_dropout_is_drawn_from_the_key_in_training_and_absent_in_use(where):
+    model = supervised.MLP((784, 50, 10), jax.nn.relu, **{where: 0.5}, rngs=nnx.Rngs(0))
     graph, params = supervised.split(model)
     params = jax.tree.map(lambda a: a + jnp.sin(jnp.arange(a.size)).reshape(a.shape), params)
     batch = images(4), jnp.array([1, 2, 3, 4])
