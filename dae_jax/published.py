@@ -32,12 +32,11 @@ class Claim:
 
     @property
     def band(self) -> str:
-        """The band in words."""
+        """The band in words, in the number's own unit."""
+        low, high = (in_words(self.number, bound, 7) for bound in (self.low, self.high))
         if math.isinf(self.low):
-            return f"<= {self.high:g}"
-        if math.isinf(self.high):
-            return f">= {self.low:g}"
-        return f"{self.low:g} to {self.high:g}"
+            return f"≤ {high}"
+        return f"≥ {low}" if math.isinf(self.high) else f"{low} to {high}"
 
     def holds(self, value: float) -> bool:
         """Whether a value lies in the band; NaN does not."""
@@ -88,7 +87,8 @@ def check(experiments: dict[str, "Experiment"], reports: Path) -> int:
         for claim in experiments[name].claims:
             value = _claimed_in(report, name, claim)
             if not claim.holds(value):
-                print(f"{name}: {claim.number} is {value:.6g}, not {claim.band}")
+                exactly = f"{100 * value:.5g} %" if is_share(claim.number) else f"{value:.6g}"
+                print(f"{name}: {claim.number} is {exactly}, not {claim.band}")
                 missed += 1
     total = sum(len(experiments[name].claims) for name in found)
     print(f"{total - missed} of {total} numbers of {len(found)} experiments lie in their bands")
@@ -163,14 +163,6 @@ def in_words(number: str, value: float, digits: int = 4) -> str:
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
-def band_in_words(claim: Claim) -> str:
-    """Where a number has to lie, in its own unit."""
-    low, high = (in_words(claim.number, bound, 7) for bound in (claim.low, claim.high))
-    if claim.low == -math.inf:
-        return f"≤ {high}"
-    return f"≥ {low}" if claim.high == math.inf else f"{low} to {high}"
-
-
 def put_table(path: Path, experiments: dict[str, "Experiment"], reports: Path) -> int:
     """Write the table of all reports between its marks.
 
@@ -204,7 +196,6 @@ def in_markdown(experiments: dict[str, "Experiment"], found: dict[str, dict[str,
             if not claim.holds(value):
                 measured = f"**{measured}**"
             lines.append(
-                f"| {first} | {claim.number} | {claim.published} | {measured} | "
-                f"{band_in_words(claim)} |"
+                f"| {first} | {claim.number} | {claim.published} | {measured} | {claim.band} |"
             )
     return "\n".join(["", *lines, "", ""])

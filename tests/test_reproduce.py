@@ -301,7 +301,8 @@ def test_a_claim_holds_inside_its_band_only():
     assert claim.holds(0.5) and claim.holds(1.5)
     assert not claim.holds(0.49) and not claim.holds(1.51) and not claim.holds(math.nan)
     assert claim.band == "0.5 to 1.5"
-    assert Claim("n", "1", high=2).band == "<= 2" and Claim("n", "1", low=2).band == ">= 2"
+    assert Claim("n", "1", high=2).band == "≤ 2" and Claim("n", "1", low=2).band == "≥ 2"
+    assert Claim("test error", "1 %", low=0.005, high=0.0165).band == "0.50 % to 1.65 %"
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -359,7 +360,7 @@ def test_check_is_0_inside_the_bands_and_1_outside(tmp_path, reports, capsys):
     reports(**{"deep: held-out error per pixel": 0.05})
     assert run(tmp_path, "--check") == 1
     told = capsys.readouterr().out
-    assert "deep-2d: deep: held-out error per pixel is 0.05, not <= 0.0407" in told
+    assert "deep-2d: deep: held-out error per pixel is 0.05, not ≤ 0.0407" in told
 
 
 def test_the_list_names_all_experiments(tmp_path, reports, capsys):
