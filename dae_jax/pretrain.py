@@ -69,9 +69,9 @@ def _prepare(settings: Config, typed: str) -> "Run":
     images = dataset.train.images
     if d.unlabelled is not None:
         images = inputs.with_more(dataset, d.unlabelled, d.image_size)
-    first = settings.layer(0)
-    linear = first["decoder"] == "linear"
-    inputs.check_range(dataset.name, images, d.pixel_scale, first["cost"], linear=linear)
+    lowest = settings.layer(0)
+    linear = lowest["decoder"] == "linear"
+    inputs.check_range(dataset.name, images, d.pixel_scale, lowest["cost"], linear=linear)
     for name, size, n in (
         ("--batch-size", p.batch_size, len(images)),
         ("--finetune-batch-size", f.finetune_batch_size, len(dataset.train.images)),
@@ -91,7 +91,8 @@ def _prepare(settings: Config, typed: str) -> "Run":
     )
     asked = settings.output
     folder = runs.open_folder(asked.run_dir, asked.resume, config.to_json(settings))
-    return Run(settings, dataset, images, instead, folder, typed)
+    began_with = runs.first_command(folder, typed, asked.resume)
+    return Run(settings, dataset, images, instead, folder, began_with)
 
 
 def cli() -> int:

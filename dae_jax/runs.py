@@ -141,6 +141,14 @@ def _after_epoch(
     progress.tell(told.epoch, words, stage.images / told.seconds, left)
 
 
+def first_command(folder: Path, typed: str, resume: bool) -> str:
+    """The command that began a run, which is what its report names however often it was resumed."""
+    record = folder / "command.txt"
+    if not (resume and record.exists()):
+        write_whole(record, typed + "\n")
+    return record.read_text().rstrip("\n")
+
+
 def open_folder(asked: str | None, resume: bool, config: dict[str, Any]) -> Path:
     """The run directory, made where it has to be, with its configuration in it.
 

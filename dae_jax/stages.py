@@ -35,7 +35,7 @@ class Run:
     images: np.ndarray  # to pretrain on: those of `dataset.train`, and others without labels
     instead_of_mnist: bool
     folder: Path
-    command: str  # as it was typed, for the record
+    command: str  # that began it, as it was typed, for the record
 
     @property
     def pixel_scale(self) -> float:

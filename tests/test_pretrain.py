@@ -166,6 +166,7 @@ def test_a_run_leaves_its_configuration_numbers_parameters_and_figures(whole):
     }
     left = {name for name in files(whole.run) if "/checkpoints/" not in name}
     assert left == figures | {
+        "command.txt",
         "config.json",
         "layer_1/metrics.jsonl",
         "layer_2/metrics.jsonl",
@@ -436,6 +437,8 @@ def test_resuming_a_finished_run_only_reports_again(call, whole):
     status, out, _ = call("--resume", "--run-dir", "r")
     assert status == 0 and "epoch 1/" not in out
     assert_same_run("r", whole.run)
+    typed = " ".join(["python -m dae_jax.pretrain", *SMALL, "--run-dir r"])
+    assert read("r/report.json")["command"] == typed
 
 
 def test_more_epochs_of_fine_tuning_go_on_from_fewer(run, call, whole):
