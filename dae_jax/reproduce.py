@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
             config.check_count(name, value)
     if asked.data.pixel_scale != config.Data.pixel_scale:
         raise InputError(
-            "pixel-scale",
+            "--pixel-scale",
             expected="none, since each experiment has its own",
             got=f"{asked.data.pixel_scale:g}",
             do="leave it out",
