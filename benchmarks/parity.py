@@ -99,7 +99,7 @@ def train_mlp(full: datasets.Dataset) -> dict[str, int]:
     from dae_jax import supervised
 
     graph, params = supervised.split(supervised.MLP((784, 500, 10), rngs=nnx.Rngs(0)))
-    r = np.sqrt(6 / (784 + 500))
+    r = autoencoder.weight_range(784, 500) / 4  # for tanh; sigmoids want four times that
     W = np.random.RandomState(1234).uniform(-r, r, (784, 500))
     params["hidden"][0]["kernel"] = params["hidden"][0]["kernel"].replace(jnp.float32(W))
     scale = jnp.float32(256)
@@ -121,9 +121,11 @@ def train_mlp(full: datasets.Dataset) -> dict[str, int]:
     for report in training.fit(cost, state, tuple(full.train), jax.random.key(0), **how):
         wrong = int(n_wrong(report.state.params, *full.valid))
         if wrong < best["wrong validation images"]:
-            tested = int(n_wrong(report.state.params, *full.test))
-            best = {"best epoch": report.epoch, "wrong validation images": wrong}
-            best["wrong test images"] = tested
+            best = {
+                "best epoch": report.epoch,
+                "wrong validation images": wrong,
+                "wrong test images": int(n_wrong(report.state.params, *full.test)),
+            }
         if report.epoch % 50 == 0:
             print(f"mlp.py, epoch {report.epoch}: {best}", file=sys.stderr, flush=True)
     return best

@@ -120,7 +120,7 @@ def _row(run: Run, budget: int | str, arm: str, layers: Sequence[Any]) -> dict[s
     """Train a setting at every rate, for all seeds at once, choose, and test what was chosen."""
     folder = run.folder / "compare" / f"labels_{budget}_{arm}"
     done = folder / "row.json"
-    if run.settings.output.resume and done.exists():
+    if run.finished(done):
         return json.loads(done.read_text())
     images, labels, own_data = _labelled_images(run, budget)
     trials = []

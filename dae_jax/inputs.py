@@ -105,9 +105,7 @@ def check_labels(dataset: Dataset) -> None:
             got="none",
             do="give y in the .npz or a folder a class; images without labels go to --unlabelled",
         )
-    parts = (train, dataset.valid, dataset.test)
-    found = [part.labels for part in parts if part.labels is not None and len(part.labels)]
-    n_classes = max(int(labels.max()) for labels in found) + 1
+    n_classes = max(part.n_classes for part in (train, dataset.valid, dataset.test))
     counts = np.bincount(train.labels, minlength=n_classes)
     names = dataset.class_names or tuple(map(str, range(n_classes)))
     if n_classes < 2:

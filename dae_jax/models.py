@@ -172,7 +172,6 @@ class Network:
     module: Callable[..., Any]
     """Takes ``rngs`` and gives the module of `supervised`."""
     recipe: Recipe
-    weight_decay: float | None = None
     choose: bool = True
     """Whether validation chooses the epoch."""
 
@@ -185,10 +184,9 @@ class Network:
 
         split = [supervised.split(self.module(rngs=nnx.Rngs(seed))) for seed in lab.seeds]
         graph = split[0].graph
-        numbers = {"pixel_scale": lab.data.pixel_scale, "weight_decay": self.weight_decay}
         cost = jax.tree_util.Partial(
             partial(supervised.cost, graph=graph),
-            **jax.tree.map(lambda value: jnp.asarray(value, float), numbers),
+            pixel_scale=jnp.asarray(lab.data.pixel_scale, float),
         )
         logits = jax.jit(partial(supervised.logits, graph=graph))
         first = [part.params for part in split]

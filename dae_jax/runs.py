@@ -144,9 +144,10 @@ def _after_epoch(
 def first_command(folder: Path, typed: str, resume: bool) -> str:
     """The command that began a run, which is what its report names however often it was resumed."""
     record = folder / "command.txt"
-    if not (resume and record.exists()):
-        write_whole(record, typed + "\n")
-    return record.read_text().rstrip("\n")
+    if resume and record.exists():
+        return record.read_text().rstrip("\n")
+    write_whole(record, typed + "\n")
+    return typed
 
 
 def open_folder(asked: str | None, resume: bool, config: dict[str, Any]) -> Path:

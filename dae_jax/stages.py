@@ -57,6 +57,10 @@ class Run:
         keys = [jax.random.fold_in(jax.random.key(seed), stage) for seed in self.settings.seeds]
         return jnp.stack(keys)
 
+    def finished(self, *files: Path) -> bool:
+        """Whether these files are all there, left by the call that this one resumes."""
+        return self.settings.output.resume and all(file.exists() for file in files)
+
     def member_folder(self, i: int) -> Path:
         """Where a member's files go: the run directory itself, if there is only one."""
         seeds = self.settings.seeds
@@ -87,7 +91,7 @@ def pretrain(run: Run) -> list[AnyParams] | None:
             run.member_folder(i) / f"{run.stages[k]}.safetensors"
             for i in range(len(run.settings.seeds))
         ]
-        if run.settings.output.resume and all(file.exists() for file in files):
+        if run.finished(*files):
             layers.append(training.stack([checkpoints.load_params(file) for file in files]))
             continue
         trained = _train_layer(run, k, training.stack(members), data)
