@@ -121,3 +121,16 @@ def check_labels(dataset: Dataset) -> None:
     if names != tuple(map(str, range(n_classes))):
         words = ", ".join(f"{name} = {i}" for i, name in enumerate(names[:10]))
         print(f"classes: {words}{', ...' if n_classes > 10 else ''}")
+
+
+def check_shift(dataset: Dataset, furthest: int) -> None:
+    """Refuse to move images out of sight, and vectors at all.
+
+    Raises:
+        InputError: As far as an image is high or wide, or images of unknown shape.
+    """
+    shape = dataset.image_shape
+    limit = min(shape[:2]) - 1 if shape else 0
+    if not 0 <= furthest <= limit:
+        kind = in_words(shape, dataset.train.images.shape[1])
+        raise InputError("--shift", expected=f"0 to {limit} for images of {kind}", got=furthest)

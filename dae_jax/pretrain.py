@@ -63,6 +63,7 @@ def _prepare(settings: Config, typed: str) -> "Run":
     d, p, f = settings.data, settings.pretraining, settings.finetuning
     dataset, instead = inputs.load(d)
     inputs.check_labels(dataset)
+    inputs.check_shift(dataset, f.shift)
     if settings.comparison.compare:
         compare.check(dataset, settings)
     training.optimiser(f.finetune_optimizer, f.finetune_learning_rate)  # refuses unknown names

@@ -87,6 +87,8 @@ class Finetuning:
     """L2 penalty on the weight matrices, at least 0: each step sees its gradient, too."""
     dropout: Annotated[tuple[float, float], arg(metavar="INPUT HIDDEN")] = (0.0, 0.0)
     """Probabilities, in [0, 1), of leaving out an input and a hidden unit."""
+    shift: Annotated[int, arg(metavar="PIXELS")] = 0
+    """Move each image by at most so far, up or down and sideways, anew every time it is seen."""
     freeze: bool = False
     """Train the softmax layer alone, on the codes of the pretrained stack."""
 
@@ -277,6 +279,12 @@ def validate(asked: Config) -> None:
     for level in f.dropout:
         if not 0 <= level < 1:
             raise InputError("--dropout", expected="probabilities in [0, 1)", got=level)
+    if f.shift and (f.freeze or asked.comparison.compare):
+        raise InputError(
+            "--shift",
+            expected="0 with --freeze and --compare, whose frozen codes are computed once",
+            got=f.shift,
+        )
     config.check_seeds(r.seed, r.seeds)
     if not asked.comparison.labels or not asked.comparison.rates:
         raise InputError("--labels and --rates", expected="at least one each", got="none")

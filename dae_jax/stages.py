@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from dae_jax import autoencoder, checkpoints, runs, stacked, training
+from dae_jax import augmentation, autoencoder, checkpoints, runs, stacked, training
 from dae_jax.autoencoder import AnyParams
 from dae_jax.datasets import Dataset, Split
 from dae_jax.early_stopping import Best, Patience
@@ -239,7 +239,11 @@ def finetune(
         inputs, hidden = f.dropout
         first = hidden if freeze else inputs  # a frozen stack's codes are hidden units
         numbers["dropout"] = jnp.asarray(first, float), jnp.asarray(hidden, float)
-    cost = jax.tree_util.Partial(stacked.cost, **numbers)
+    fixed: Callable[..., Any] = stacked.cost
+    if f.shift:
+        assert run.dataset.image_shape is not None
+        fixed = augmentation.shifted(fixed, run.dataset.image_shape, f.shift)
+    cost = jax.tree_util.Partial(fixed, **numbers)
 
     watch, valid = None, run.dataset.valid
     if len(valid.images) and valid.labels is not None:

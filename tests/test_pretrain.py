@@ -22,6 +22,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from dae_jax import (
+    augmentation,
     autoencoder,
     checkpoints,
     command,
@@ -551,6 +552,20 @@ def test_dropout_reaches_the_cost(run, monkeypatch):
     assert "dropout" not in asked[1]  # and none costs no random numbers
 
 
+def test_shifted_images_reach_the_cost_and_the_same_run_without_is_as_it_was(run, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        augmentation, "shift", lambda key, images, *how: seen.append(how) or 255 - images
+    )
+    shape = datasets.load("small.npz").image_shape
+    errors = []
+    for folder, flags in (("a", ["--shift", "2"]), ("b", [])):
+        assert run(*LATER, "--run-dir", folder, "--finetune-epochs", "2", *flags)[0] == 0
+        errors.append([row["cost"] for row in metrics("finetune", folder)])
+    assert set(seen) == {(shape, 2)}
+    assert errors[0] != errors[1]
+
+
 def test_without_validation_images_all_epochs_count_and_the_last_model_is_kept(run):
     status, out, _ = run(*LATER, "--valid-fraction", "0", "--finetune-epochs", "15")
     assert status == 0 and "nothing was held out to test with" in out
@@ -736,6 +751,10 @@ BAD = {
     "all dropped": ("--dropout 1 0", "--dropout: expected probabilities in [0, 1), got 1"),
     "hidden dropped": ("--dropout 0 1", "--dropout"),
     "one dropout": ("--dropout 0.5", "--dropout"),
+    "out of sight": ("--shift 8", "--shift: expected 0 to 7 for images of 8 x 8, got 8"),
+    "negative shift": ("--shift -1", "--shift: expected 0 to 7"),
+    "shifted codes": ("--shift 1 --freeze", "--shift: expected 0 with --freeze and --compare"),
+    "shift compared": ("--shift 1 --compare --seeds 2", "--shift: expected 0 with --freeze"),
     "no step size left": ("--learning-rate-decay 0", "--learning-rate-decay"),
     "growing steps": ("--learning-rate-decay 1.1", "a factor in (0, 1], got 1.1"),
     "negative weight decay": ("--weight-decay -1", "--weight-decay: expected at least 0"),
