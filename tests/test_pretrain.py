@@ -616,7 +616,7 @@ def test_a_preset_sets_what_is_not_given_and_nothing_else(run, monkeypatch):
     assert got.stack.hidden == (12, 8) and got.pretraining.corruption == LEVELS
 
 
-@pytest.mark.parametrize("name", ["tutorial", "best"])
+@pytest.mark.parametrize("name", pretrain_config.PRESETS)
 def test_every_recipe_is_one_that_can_be_run(name):
     recipe = pretrain_config.PRESETS[name]
     assert recipe.preset == name

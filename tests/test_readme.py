@@ -60,7 +60,7 @@ def test_the_pictures_in_the_readme_are_there():
 RESULTS = Path(__file__).parent.parent / "results"
 
 
-@pytest.mark.parametrize("preset", ["tutorial", "best"])
+@pytest.mark.parametrize("preset", pretrain_config.PRESETS)
 def test_the_errors_of_the_presets_are_those_of_the_reports(preset):
     report = json.loads((RESULTS / f"sda-{preset}" / "report.json").read_text())
     (row,) = re.findall(rf"^\| `--preset {preset}`.*$", README, re.MULTILINE)
