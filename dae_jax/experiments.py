@@ -12,11 +12,11 @@ from typing import Any
 
 from dae_jax import drawings as d
 from dae_jax import findings as f
+from dae_jax.claims import Claim
 from dae_jax.deep import Architecture
 from dae_jax.laboratory import Model, Recipe
 from dae_jax.models import PCA, Autoencoder, Finetuned, Network, Stack
 from dae_jax.prepared import Images
-from dae_jax.published import Claim
 
 
 @dataclass(frozen=True)

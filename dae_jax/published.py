@@ -1,12 +1,11 @@
-"""Published against measured: claims, the reports that hold them, the list and the table."""
+"""Published against measured: the reports, the check of their bands, the list and the table."""
 
 import json
-import math
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from dae_jax.claims import Claim, in_words, is_share
 from dae_jax.errors import InputError
 from dae_jax.files import write_whole
 
@@ -18,34 +17,6 @@ MARKS = (
     "<!-- results: made by python -m dae_jax.reproduce --table README.md -->",
     "<!-- end of results -->",
 )
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A measured number, what was published of it, and where it has to lie."""
-
-    number: str
-    published: str
-    low: float = -math.inf
-    high: float = math.inf
-    of: Literal["mean", "first"] = "mean"  # of all seeds, or the first, where that one is exact
-
-    @property
-    def band(self) -> str:
-        """The band in words, in the number's own unit."""
-        low, high = (in_words(self.number, bound, 7) for bound in (self.low, self.high))
-        if math.isinf(self.low):
-            return f"≤ {high}"
-        return f"≥ {low}" if math.isinf(self.high) else f"{low} to {high}"
-
-    def holds(self, value: float) -> bool:
-        """Whether a value lies in the band; NaN does not."""
-        return self.low <= value <= self.high
-
-
-def claimed(of: str, numbers: dict[str, Any]) -> float:
-    """What of a number a claim is about."""
-    return numbers["values"][0] if of == "first" else numbers["mean"]
 
 
 def read(experiments: dict[str, "Experiment"], reports: Path) -> dict[str, dict[str, Any]]:
@@ -132,7 +103,7 @@ def _claimed_in(report: dict[str, Any], name: str, claim: Claim) -> float:
             got="none",
             do=f"make it again: {PROG} {name}",
         )
-    return claimed(claim.of, report["numbers"][claim.number])
+    return claim.value(report["numbers"][claim.number])
 
 
 def _measured(report: dict[str, Any] | None, claim: Claim) -> str:
@@ -140,27 +111,11 @@ def _measured(report: dict[str, Any] | None, claim: Claim) -> str:
     if report is None or number not in report["numbers"]:
         return "not run"
     numbers = report["numbers"][number]
-    value, sd = claimed(claim.of, numbers), numbers["sd"] or 0.0
+    value, sd = claim.value(numbers), numbers["sd"] or 0.0
     if claim.of == "first" or sd < 1e-6 * abs(value):
         return in_words(number, value, 7 if claim.of == "first" else 4)
     unit = " %" if is_share(number) else ""
     return f"{in_words(number, value).removesuffix(unit)} ± {in_words(number, sd, 1)}"
-
-
-def is_share(number: str) -> bool:
-    """Whether a number is a share of images, which reads best in per cent."""
-    return number.endswith(" error")
-
-
-def in_words(number: str, value: float, digits: int = 4) -> str:
-    """A value of that number, with the digits that mean something.
-
-    >>> in_words("mlp: test error", 0.01623), in_words("total cost", 652088.7)
-    ('1.62 %', '652,089')
-    """
-    if is_share(number):
-        return f"{100 * value:.2f} %"
-    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
 def put_table(path: Path, experiments: dict[str, "Experiment"], reports: Path) -> int:

@@ -15,7 +15,7 @@ from tyro.conf import Positional, arg
 from dae_jax import command, config, published
 from dae_jax.errors import InputError
 from dae_jax.files import write_whole
-from dae_jax.published import PROG, claimed
+from dae_jax.published import PROG
 
 if TYPE_CHECKING:  # JAX itself waits until the flags are known to make sense
     from dae_jax.datasets import Dataset
@@ -155,7 +155,7 @@ def run(name: str, experiment: "Experiment", dataset: "Dataset", asked: Config) 
             "low": _finite(claim.low),
             "high": _finite(claim.high),
             "band": claim.band,
-            "measured": (measured := claimed(claim.of, numbers[claim.number])),
+            "measured": (measured := claim.value(numbers[claim.number])),
             "holds": claim.holds(measured) if applies else True,
         }
         for claim in experiment.claims

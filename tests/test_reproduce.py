@@ -21,13 +21,13 @@ from dae_jax import (
     published,
     reproduce,
 )
+from dae_jax.claims import Claim
 from dae_jax.deep import Architecture
 from dae_jax.errors import require
 from dae_jax.experiments import EXPERIMENTS
 from dae_jax.laboratory import Laboratory, Recipe
 from dae_jax.models import PCA, Autoencoder, Finetuned, Stack
 from dae_jax.prepared import Images
-from dae_jax.published import Claim
 from helpers import refused
 
 
