@@ -133,4 +133,5 @@ def check_shift(dataset: Dataset, furthest: int) -> None:
     limit = min(shape[:2]) - 1 if shape else 0
     if not 0 <= furthest <= limit:
         kind = in_words(shape, dataset.train.images.shape[1])
-        raise InputError("--shift", expected=f"0 to {limit} for images of {kind}", got=furthest)
+        allowed = f"0 to {limit}" if limit else "0"
+        raise InputError("--shift", expected=f"{allowed} for images of {kind}", got=furthest)
