@@ -568,9 +568,9 @@ def test_shifted_images_reach_the_cost_and_the_same_run_without_is_as_it_was(run
 
 def test_vectors_have_nowhere_to_move(run):
     rng = np.random.default_rng(0)
-    np.savez("vectors.npz", x=rng.random((110, 64), np.float32), y=np.arange(110) % 3)
+    np.savez("vectors.npz", x=rng.random((110, 65), np.float32), y=np.arange(110) % 3)
     status, _, err = run(*LATER, "--data", "vectors.npz", "--shift", "1")
-    assert status == 2 and "--shift: expected 0 for images of 64 values, got 1" in err
+    assert status == 2 and "--shift: expected 0 for images of 65 values, got 1" in err
 
 
 def test_without_validation_images_all_epochs_count_and_the_last_model_is_kept(run):
