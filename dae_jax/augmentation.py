@@ -1,8 +1,8 @@
 r"""Augmentation: every time an image is looked at, a slightly different one of the same class.
 
 A dA's corruption changes an image that has to come out clean; augmentation changes one whose label
-has to stay right. It knows of what the images are of, which a permutation of the pixels would take
-away from it: results with and without it are not results of the same kind.
+has to stay right. It uses that pixels have neighbours, which a dense network is never told: results
+with and without it are not results of the same kind.
 """
 
 from collections.abc import Callable, Sequence

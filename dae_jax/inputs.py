@@ -134,4 +134,9 @@ def check_shift(dataset: Dataset, furthest: int) -> None:
     if not 0 <= furthest <= limit:
         kind = in_words(shape, dataset.train.images.shape[1])
         allowed = f"0 to {limit}" if limit else "0"
-        raise InputError("--shift", expected=f"{allowed} for images of {kind}", got=furthest)
+        raise InputError(
+            "--shift",
+            expected=f"{allowed} for images of {kind}",
+            got=furthest,
+            do="--shift 0 leaves them in place",
+        )

@@ -288,6 +288,7 @@ def validate(asked: Config) -> None:
             "--shift",
             expected="0 with --freeze and --compare, whose frozen codes are computed once",
             got=f.shift,
+            do="add --shift 0",
         )
     config.check_seeds(r.seed, r.seeds)
     if not asked.comparison.labels or not asked.comparison.rates:

@@ -1,15 +1,21 @@
-"""What several test files need: an error that is one clear line, and IDX files made by hand."""
+"""What several test files need: a key, an error that is one clear line, IDX files made by hand."""
 
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from dae_jax.errors import InputError
 
 IDX_CODES = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}
+
+
+def key(seed: int = 7) -> jax.Array:
+    """A new object each time: a key is good for one draw, and the tests run with that checked."""
+    return jax.random.key(seed)
 
 
 def refused(call: Callable, *words: str) -> str:

@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 
 from dae_jax import augmentation
-
-
-def key(seed=7):
-    """A new object each time: a key is good for one draw, and the tests run with that checked."""
-    return jax.random.key(seed)
+from helpers import key
 
 
 def sources(shape, u, v):

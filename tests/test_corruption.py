@@ -6,15 +6,10 @@ import numpy as np
 import pytest
 
 from dae_jax import corruption
-from helpers import refused
+from helpers import key, refused
 
 SHAPE = (500, 784)
 X = jnp.full(SHAPE, 0.25)
-
-
-def key():
-    """A new object each time: a key is good for one draw, and the tests run with that checked."""
-    return jax.random.key(7)
 
 
 @pytest.mark.parametrize("level", [0.1, 0.3, 0.5, 0.9])
