@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from turns import Epoch, Row
 
-from dae_jax import command
+from dae_jax import console as command
 
 LEVEL, RATE = 0.3, 0.1
 

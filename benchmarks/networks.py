@@ -18,7 +18,7 @@ import numpy as np
 import turns
 from turns import Epoch, Row, ratio
 
-from dae_jax import command
+from dae_jax import console as command
 
 Table = Literal["deep-autoencoder", "lenet"]
 TABLES: tuple[Table, ...] = get_args(Table)

@@ -22,8 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from dae_jax import autoencoder, datasets, figures, mnist, stacked, training
-from dae_jax.command import set_up_jax
+from dae_jax import autoencoder, datasets, figures, stacked, training
+from dae_jax.console import set_up_jax
+from dae_jax.datasets import mnist
 
 THEANO = json.loads((Path(__file__).parent.parent / "tests" / "theano_costs.json").read_text())
 

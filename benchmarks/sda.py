@@ -20,7 +20,7 @@ import numpy as np
 import turns
 from turns import Epoch, Row, ratio
 
-from dae_jax import command
+from dae_jax import console as command
 
 Stage = Literal["layer-1", "layer-2", "layer-3", "fine-tuning"]
 STAGES: tuple[Stage, ...] = get_args(Stage)

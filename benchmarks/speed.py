@@ -22,7 +22,7 @@ import numpy as np
 import turns
 from turns import Row, ratio
 
-from dae_jax import command
+from dae_jax import console as command
 
 Table = Literal[
     "batch-20",

@@ -28,7 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from dae_jax import command, files
+from dae_jax import console as command
+from dae_jax import files
 
 Row = dict[str, Any]  # a contestant's seconds and the cost of its first epoch, or skip: the reason
 Epoch = Callable[[], float | None]  # trains for one epoch and tells its mean cost

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from dae_jax.runs import Watch
+from dae_jax.runs.stage import Watch
 from dae_jax.training import Report, member
 
 PyTree = Any

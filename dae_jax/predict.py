@@ -12,8 +12,10 @@ from typing import Annotated
 import numpy as np
 from tyro.conf import arg
 
-from dae_jax import command, files, new_images
-from dae_jax.new_images import Asked, NewImages
+from dae_jax import console as command
+from dae_jax import files
+from dae_jax.runs import new_images
+from dae_jax.runs.new_images import Asked, NewImages
 
 PROG = "python -m dae_jax.predict"
 

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dae_jax import command, config, pretrain_config
+from dae_jax import console as command
 from dae_jax.errors import InputError
-from dae_jax.pretrain_config import PRESETS, PROG, Config
+from dae_jax.settings import pretrain as pretrain_config
+from dae_jax.settings import train as config
+from dae_jax.settings.pretrain import PRESETS, PROG, Config
 
 if TYPE_CHECKING:  # JAX itself waits until the flags are known to make sense
-    from dae_jax.stages import Run
+    from dae_jax.runs.stack import Run
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,7 +33,9 @@ def main(argv: Sequence[str]) -> int:
     command.set_up_jax(settings.running.precision, settings.running.seeds)
     run = _prepare(settings, " ".join([PROG, *argv]))
 
-    from dae_jax import compare, stacked_report, stages
+    from dae_jax.runs import comparison as compare
+    from dae_jax.runs import stack as stages
+    from dae_jax.runs import stack_report as stacked_report
 
     if settings.comparison.compare:
         return 0 if compare.run(run) else 130
@@ -57,8 +61,11 @@ def main(argv: Sequence[str]) -> int:
 
 def _prepare(settings: Config, typed: str) -> "Run":
     """Load the data, fill in what depends on it, and open the run directory."""
-    from dae_jax import compare, inputs, runs, training
-    from dae_jax.stages import Run
+    from dae_jax import training
+    from dae_jax.datasets import checks as inputs
+    from dae_jax.runs import comparison as compare
+    from dae_jax.runs import stage as runs
+    from dae_jax.runs.stack import Run
 
     d, p, f = settings.data, settings.pretraining, settings.finetuning
     dataset, instead = inputs.load(d)

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from dae_jax import command, config, published
+from dae_jax import console as command
 from dae_jax.errors import InputError
+from dae_jax.experiments import reports as published
+from dae_jax.experiments.reports import PROG
 from dae_jax.files import write_whole
-from dae_jax.published import PROG
+from dae_jax.settings import train as config
 
 if TYPE_CHECKING:  # JAX itself waits until the flags are known to make sense
     from dae_jax.datasets import Dataset
-    from dae_jax.experiments import Experiment
+    from dae_jax.experiments.catalogue import Experiment
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
         )
     command.set_up_jax("float32", 1)
 
-    from dae_jax.experiments import EXPERIMENTS
+    from dae_jax.experiments.catalogue import EXPERIMENTS
 
     for name in asked.names:
         if name not in EXPERIMENTS:
@@ -98,7 +100,7 @@ def main(argv: Sequence[str]) -> int:
             else published.show(EXPERIMENTS, reports)
         )
 
-    from dae_jax import inputs
+    from dae_jax.datasets import checks as inputs
 
     dataset, _ = inputs.load(asked.data)
     missed = []
@@ -113,7 +115,11 @@ def run(name: str, experiment: "Experiment", dataset: "Dataset", asked: Config) 
     import jax
     import numpy as np
 
-    from dae_jax import __version__, figures, findings, laboratory, plots, prepared
+    from dae_jax import __version__, figures
+    from dae_jax.experiments import data as prepared
+    from dae_jax.experiments import laboratory
+    from dae_jax.experiments import measures as findings
+    from dae_jax.figures import plots
 
     print(f"{name}: {experiment.what}", flush=True)
     began = time.perf_counter()
@@ -201,7 +207,7 @@ def _finite(bound: float) -> float | None:
 def declared(value: Any) -> str:
     """A declaration as one would write it: what differs from the defaults.
 
-    >>> from dae_jax.laboratory import Recipe
+    >>> from dae_jax.experiments.laboratory import Recipe
     >>> declared(Recipe(epochs=5, batch_size=128, decay="cosine"))
     "Recipe(epochs=5, batch_size=128, decay='cosine')"
     """

@@ -6,13 +6,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dae_jax import command, config
-from dae_jax.config import Config
+from dae_jax import console as command
 from dae_jax.errors import InputError
 from dae_jax.files import writable_folder
+from dae_jax.settings import train as config
+from dae_jax.settings.train import Config
 
 if TYPE_CHECKING:  # JAX itself waits until the flags are known to make sense
-    from dae_jax.report import Run
+    from dae_jax.runs.da import Run
     from dae_jax.training import State
 
 PROG = "python -m dae_jax.train"
@@ -34,7 +35,8 @@ def main(argv: Sequence[str]) -> int:
     command.set_up_jax(settings.training.precision, len(settings.members))
     run = _prepare(settings)
 
-    from dae_jax import checkpoints, report
+    from dae_jax.runs import checkpoints
+    from dae_jax.runs import da as report
 
     params = _train(run)
     if params is None:
@@ -45,7 +47,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _prepare(settings: Config) -> "Run":
     """Load the data, fill in what depends on it, and open the run directory."""
-    from dae_jax import inputs, report, runs
+    from dae_jax.datasets import checks as inputs
+    from dae_jax.runs import da as report
+    from dae_jax.runs import stage as runs
 
     d, t = settings.data, settings.training
     dataset, instead = inputs.load(d)
@@ -78,7 +82,9 @@ def _train(run: "Run") -> Any:
     """Train to the end and return the parameters, or None after Ctrl-C."""
     import jax
 
-    from dae_jax import report, runs, training
+    from dae_jax import training
+    from dae_jax.runs import da as report
+    from dae_jax.runs import stage as runs
 
     s = run.settings
     t = s.training

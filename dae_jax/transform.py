@@ -9,9 +9,11 @@ from typing import Annotated
 import numpy as np
 from tyro.conf import arg
 
-from dae_jax import command, files, new_images
+from dae_jax import console as command
+from dae_jax import files
 from dae_jax.errors import InputError
-from dae_jax.new_images import Asked
+from dae_jax.runs import new_images
+from dae_jax.runs.new_images import Asked
 
 PROG = "python -m dae_jax.transform"
 

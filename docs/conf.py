@@ -44,7 +44,7 @@ myst_heading_anchors = 3
 
 nb_execution_mode = "cache"
 # What was executed stays true only as long as size and package are the same.
-_package = b"".join(path.read_bytes() for path in sorted(Path(dae_jax.__path__[0]).glob("*.py")))
+_package = b"".join(path.read_bytes() for path in sorted(Path(dae_jax.__path__[0]).rglob("*.py")))
 _size = os.environ.get("DAE_JAX_TUTORIAL", "full")
 nb_execution_cache_path = f".jupyter_cache/{_size}-{hashlib.sha256(_package).hexdigest()[:12]}"
 nb_execution_raise_on_error = True
@@ -80,10 +80,10 @@ except ModuleNotFoundError:
 
 def run_doctests(app: Sphinx) -> None:
     """Run every example of the reference."""
-    for _, name, _ in pkgutil.iter_modules(dae_jax.__path__):
-        failed, _ = doctest.testmod(importlib.import_module(f"dae_jax.{name}"))
+    for _, name, _ in pkgutil.walk_packages(dae_jax.__path__, "dae_jax."):
+        failed, _ = doctest.testmod(importlib.import_module(name))
         if failed:
-            raise ExtensionError(f"{failed} examples of dae_jax.{name} are not true")
+            raise ExtensionError(f"{failed} examples of {name} are not true")
 
 
 def link_notebook(app: Sphinx, page: str, source: list[str]) -> None:

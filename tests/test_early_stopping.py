@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dae_jax import early_stopping
-from dae_jax.checkpoints import Checkpoints
 from dae_jax.early_stopping import Best, Patience
+from dae_jax.runs.checkpoints import Checkpoints
 from dae_jax.training import Report, State
 
 UPDATES = (1, 2, 3, 7, 50)

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dae_jax import autoencoder, datasets, mnist, stacked, training
+from dae_jax import autoencoder, datasets, stacked, training
+from dae_jax.datasets import mnist
 
 THEANO = json.loads((Path(__file__).parent / "theano_costs.json").read_text())
 TOLERANCE = THEANO["relative_tolerance"]

@@ -15,18 +15,12 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from dae_jax import (
-    checkpoints,
-    command,
-    images,
-    new_images,
-    predict,
-    pretrain,
-    stacked_report,
-    train,
-    transform,
-)
+from dae_jax import console as command
+from dae_jax import predict, pretrain, train, transform
 from dae_jax.autoencoder import UntiedParams
+from dae_jax.datasets import image_folder as images
+from dae_jax.runs import checkpoints, new_images
+from dae_jax.runs import stack_report as stacked_report
 from dae_jax.stacked import Classifier, Layer
 
 SMALL = ("--hidden", "12", "8", "--pretrain-epochs", "1", "--finetune-epochs", "2")

@@ -21,21 +21,13 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from dae_jax import (
-    augmentation,
-    autoencoder,
-    checkpoints,
-    command,
-    config,
-    corruption,
-    datasets,
-    pretrain,
-    pretrain_config,
-    runs,
-    stacked,
-    stacked_report,
-    training,
-)
+from dae_jax import augmentation, autoencoder, corruption, datasets, pretrain, stacked, training
+from dae_jax import console as command
+from dae_jax.runs import checkpoints
+from dae_jax.runs import stack_report as stacked_report
+from dae_jax.runs import stage as runs
+from dae_jax.settings import pretrain as pretrain_config
+from dae_jax.settings import train as config
 from helpers import refused
 
 SEED = 89677
@@ -599,7 +591,7 @@ def test_patience_ends_a_run_that_gets_no_better_and_resuming_does_not_go_on(run
 
 def configuration(monkeypatch, run, *flags):
     """What a run would be, told by its config.json: it stops before any training."""
-    from dae_jax import stages
+    from dae_jax.runs import stack as stages
 
     with monkeypatch.context() as patch:
         patch.setattr(stages, "pretrain", lambda run: None)

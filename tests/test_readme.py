@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dae_jax import command, config, predict, pretrain_config, reproduce, transform
+from dae_jax import console as command
+from dae_jax import predict, reproduce, transform
+from dae_jax.settings import pretrain as pretrain_config
+from dae_jax.settings import train as config
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PATTERN = r"^ {4}(?:.*&& )?python -m dae_jax\.(\w+)(.*?)(?: +#.*)?$"

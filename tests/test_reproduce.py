@@ -10,24 +10,20 @@ import jax
 import numpy as np
 import pytest
 
-from dae_jax import (
-    command,
-    datasets,
-    deep,
-    experiments,
-    findings,
-    laboratory,
-    prepared,
-    published,
-    reproduce,
-)
-from dae_jax.claims import Claim
+from dae_jax import console as command
+from dae_jax import datasets, deep, reproduce
 from dae_jax.deep import Architecture
 from dae_jax.errors import require
-from dae_jax.experiments import EXPERIMENTS
-from dae_jax.laboratory import Laboratory, Recipe
-from dae_jax.models import PCA, Autoencoder, Finetuned, Stack
-from dae_jax.prepared import Images
+from dae_jax.experiments import catalogue as experiments
+from dae_jax.experiments import data as prepared
+from dae_jax.experiments import laboratory
+from dae_jax.experiments import measures as findings
+from dae_jax.experiments import reports as published
+from dae_jax.experiments.catalogue import EXPERIMENTS
+from dae_jax.experiments.claims import Claim
+from dae_jax.experiments.data import Images
+from dae_jax.experiments.laboratory import Laboratory, Recipe
+from dae_jax.experiments.models import PCA, Autoencoder, Finetuned, Stack
 from helpers import refused
 
 

@@ -8,8 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dae_jax import autoencoder, pretrain_config, runs, stacked, stages, training
+from dae_jax import autoencoder, stacked, training
 from dae_jax.datasets import Dataset, Split
+from dae_jax.runs import stack as stages
+from dae_jax.runs import stage as runs
+from dae_jax.settings import pretrain as pretrain_config
 from dae_jax.stacked import Classifier, Layer
 from helpers import refused
 

@@ -14,7 +14,10 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from dae_jax import autoencoder, checkpoints, command, datasets, mnist, train
+from dae_jax import autoencoder, datasets, train
+from dae_jax import console as command
+from dae_jax.datasets import mnist
+from dae_jax.runs import checkpoints
 
 SMALL = ("--n-hidden", "16", "--epochs", "3")
 

@@ -1,0 +1,1 @@
+"""The experiments of the articles, published numbers against measured ones."""

@@ -1,0 +1,156 @@
+"""Published against measured: the reports, the check of their bands, the list and the table."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dae_jax.errors import InputError
+from dae_jax.experiments.claims import Claim, in_words, is_share
+from dae_jax.files import write_whole
+
+if TYPE_CHECKING:
+    from dae_jax.experiments.catalogue import Experiment
+
+PROG = "python -m dae_jax.reproduce"
+MARKS = (
+    "<!-- results: made by python -m dae_jax.reproduce --table README.md -->",
+    "<!-- end of results -->",
+)
+
+
+def read(experiments: dict[str, "Experiment"], reports: Path) -> dict[str, dict[str, Any]]:
+    """The reports that are there, by experiment.
+
+    Raises:
+        InputError: One that cannot be read.
+    """
+    found = {}
+    for name in experiments:
+        path = reports / name / "report.json"
+        if path.exists():
+            try:
+                found[name] = json.loads(path.read_text())
+                _ = found[name]["claims"], found[name]["numbers"]
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise InputError(
+                    f"cannot read {path}: {error!r}", do=f"make it again: {PROG} {name}"
+                ) from error
+    return found
+
+
+def check(experiments: dict[str, "Experiment"], reports: Path) -> int:
+    """Compare the reports that are there with the bands declared now.
+
+    Raises:
+        InputError: There is none, or one lacks a number that is claimed.
+    """
+    found = read(experiments, reports)
+    if not found:
+        raise InputError(
+            "--check",
+            expected=f"reports in {reports}",
+            got="none",
+            do=f"run {PROG} --all, or name an experiment",
+        )
+    missed = 0
+    for name, report in found.items():
+        for claim in experiments[name].claims:
+            value = _claimed_in(report, name, claim)
+            if not claim.holds(value):
+                exactly = f"{100 * value:.5g} %" if is_share(claim.number) else f"{value:.6g}"
+                print(f"{name}: {claim.number} is {exactly}, not {claim.band}")
+                missed += 1
+    total = sum(len(experiments[name].claims) for name in found)
+    print(f"{total - missed} of {total} numbers of {len(found)} experiments lie in their bands")
+    return 1 if missed else 0
+
+
+def show(experiments: dict[str, "Experiment"], reports: Path) -> int:
+    """List the experiments: what, published, measured, time."""
+    from rich.console import Console
+    from rich.table import Table
+
+    found = read(experiments, reports)
+    table = Table(*("experiment", "number", "published", "measured", "band", "s"), box=None)
+    for name, experiment in experiments.items():
+        table.add_row(f"[bold]{name}[/]", experiment.what, style="cyan")
+        report = found.get(name)
+        for claim in experiment.claims:
+            seconds = f"{report['seconds']:.0f}" if report and claim is experiment.claims[0] else ""
+            table.add_row(
+                "",
+                claim.number,
+                claim.published,
+                _measured(report, claim),
+                claim.band,
+                seconds,
+            )
+    Console(width=None if sys.stdout.isatty() else 160, soft_wrap=False).print(table)
+    return 0
+
+
+def _claimed_in(report: dict[str, Any], name: str, claim: Claim) -> float:
+    """What a report says of a claim.
+
+    Raises:
+        InputError: Nothing, since it was made before the claim.
+    """
+    if claim.number not in report["numbers"]:
+        raise InputError(
+            f"report of {name}",
+            expected=f"the number {claim.number!r}",
+            got="none",
+            do=f"make it again: {PROG} {name}",
+        )
+    return claim.value(report["numbers"][claim.number])
+
+
+def _measured(report: dict[str, Any] | None, claim: Claim) -> str:
+    number = claim.number
+    if report is None or number not in report["numbers"]:
+        return "not run"
+    numbers = report["numbers"][number]
+    value, sd = claim.value(numbers), numbers["sd"] or 0.0
+    if claim.of == "first" or sd < 1e-6 * abs(value):
+        return in_words(number, value, 7 if claim.of == "first" else 4)
+    unit = " %" if is_share(number) else ""
+    return f"{in_words(number, value).removesuffix(unit)} ± {in_words(number, sd, 1)}"
+
+
+def put_table(path: Path, experiments: dict[str, "Experiment"], reports: Path) -> int:
+    """Write the table of all reports between its marks.
+
+    Raises:
+        InputError: No such file, or no marks in it; or a report lacks a number that is claimed.
+    """
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise InputError(f"--table: cannot read {path}: {error.strerror}") from error
+    begin, end = MARKS
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise InputError(
+            f"--table: {path}", expected=f"the lines {begin!r} and {end!r}", got="none"
+        )
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    table = in_markdown(experiments, read(experiments, reports))
+    write_whole(path, f"{before}{begin}\n{table}{end}{after}")
+    return 0
+
+
+def in_markdown(experiments: dict[str, "Experiment"], found: dict[str, dict[str, Any]]) -> str:
+    """A row a claim of every report."""
+    lines = ["| experiment | number | published | measured | band |", "|---|---|---|---|---|"]
+    for name, report in found.items():
+        for i, claim in enumerate(experiments[name].claims):
+            first = f"[`{name}`](results/{name}/report.json)" if not i else ""
+            value = _claimed_in(report, name, claim)
+            measured = _measured(report, claim)
+            if not claim.holds(value):
+                measured = f"**{measured}**"
+            lines.append(
+                f"| {first} | {claim.number} | {claim.published} | {measured} | {claim.band} |"
+            )
+    return "\n".join(["", *lines, "", ""])

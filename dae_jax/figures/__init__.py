@@ -1,0 +1,23 @@
+"""Pictures: sheets of images and filters, and how they are saved."""
+
+from dae_jax.figures.tiles import (
+    comparison_sheet,
+    contact_sheet,
+    filter_sheet,
+    save_gif,
+    save_png,
+    scale_to_unit_interval,
+    tile,
+    tile_raster_images,
+)
+
+__all__ = [
+    "comparison_sheet",
+    "contact_sheet",
+    "filter_sheet",
+    "save_gif",
+    "save_png",
+    "scale_to_unit_interval",
+    "tile",
+    "tile_raster_images",
+]

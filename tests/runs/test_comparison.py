@@ -1,0 +1,127 @@
+"""`--compare`: fair draws, paired numbers, one row a setting, and bad input before any training."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dae_jax import console as command
+from dae_jax import pretrain
+from dae_jax.evaluation import mean_interval
+from dae_jax.runs import comparison as compare
+
+SMALL = ("--hidden", "12", "8", "--corruption", "0.1", "--pretrain-epochs", "2")
+SMALL += ("--finetune-epochs", "3", "--batch-size", "10", "--finetune-batch-size", "10")
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capfd):
+    """Call the command on three classes of noisy 6 x 6 images: status, output, complaints."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 200)
+    x = np.clip(rng.random((3, 36))[y] + rng.normal(0, 0.1, (200, 36)), 0, 1).astype(np.float32)
+    np.savez("small.npz", x=x, y=y)
+    np.savez("train-only.npz", x=x, y=y)
+
+    def call(*argv, data="small.npz"):
+        argv = ["--data", data, "--compare", "--run-dir", "r", *SMALL, *argv]
+        status = command.run(pretrain.main, argv)
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return call
+
+
+def test_a_draw_is_even_over_the_classes_and_each_seed_has_its_own():
+    labels = np.random.default_rng(0).choice(4, 500, p=[0.5, 0.3, 0.15, 0.05])
+    drawn = compare.labelled(labels, 42, seed=1)
+    assert len(set(drawn.tolist())) == 42
+    counts = np.bincount(labels[drawn])
+    assert counts.min() >= 10 and counts.max() <= 11
+    # the classes in turns: any four in a row have one of each
+    assert set(labels[drawn[:4]].tolist()) == {0, 1, 2, 3}
+    np.testing.assert_array_equal(drawn, compare.labelled(labels, 42, seed=1))
+    assert set(drawn.tolist()) != set(compare.labelled(labels, 42, seed=2).tolist())
+
+
+def test_a_class_that_runs_dry_leaves_its_place_to_the_others():
+    labels = np.array([0] * 50 + [1] * 3)
+    assert np.bincount(labels[compare.labelled(labels, 20, seed=0)]).tolist() == [17, 3]
+
+
+def test_the_interval_is_students():
+    values = [0.031, 0.027, 0.036, 0.030, 0.029]
+    mean, half = mean_interval(values)
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    np.testing.assert_allclose([mean - half, mean + half], [low, high], rtol=1e-12)
+    assert mean_interval([0.5]) == (0.5, np.inf)
+
+
+def test_the_difference_is_a_paired_one():
+    rows = [
+        {"labels": 100, "arm": "pretrained", "test_errors": [0.10, 0.20, 0.30]},
+        {"labels": 100, "arm": "random", "test_errors": [0.15, 0.26, 0.34]},
+        {"labels": 100, "arm": "frozen", "test_errors": [0.10, 0.20, 0.30]},
+    ]
+    random, frozen = compare.differences(rows, 100)
+    assert (random["arm"], frozen["arm"]) == ("random", "frozen")
+    paired = stats.ttest_rel(rows[1]["test_errors"], rows[0]["test_errors"])
+    np.testing.assert_allclose(random["interval"], paired.confidence_interval(0.95), rtol=1e-9)
+    assert frozen["mean"] == 0 and frozen["interval"] == [0, 0]
+
+
+def test_a_comparison_leaves_its_table_its_report_and_its_plot(call):
+    status, out, err = call("--labels", "9", "all", "--seeds", "2", "--rates", "0.1", "0.5")
+    assert (status, err) == (0, "")
+    report = json.loads(Path("r/compare.json").read_text())
+    assert report["command"].startswith("python -m dae_jax.pretrain --data small.npz --compare")
+    settings = [(row["labels"], row["arm"]) for row in report["rows"]]
+    assert settings == [(n, arm) for n in (9, "all") for arm in compare.ARMS]
+    for row in report["rows"]:
+        # the rate was chosen on validation, and the numbers are the chosen one's
+        means = [np.mean(errors) for errors in row["valid_errors_of_rates"]]
+        assert row["rate"] == row["rates"][int(np.argmin(means))]
+        assert row["valid_errors"] == row["valid_errors_of_rates"][int(np.argmin(means))]
+        assert len(row["test_errors"]) == 2 and row["test_mean"] == np.mean(row["test_errors"])
+        assert all(round(error * 20, 9).is_integer() for error in row["test_errors"])  # 20 images
+        assert f"{row['test_mean']:.2%}" in out
+    assert len(report["differences"]) == 4
+    assert Path("r/compare.png").stat().st_size > 10_000
+    assert not list(Path("r/compare").glob("*/*/checkpoints"))
+    # what is done is not done again
+    before = Path("r/compare.json").read_text()
+    rows = {path: path.stat().st_mtime_ns for path in Path("r/compare").glob("*/row.json")}
+    assert command.run(pretrain.main, ["--resume", "--run-dir", "r"]) == 0
+    assert all(path.stat().st_mtime_ns == time for path, time in rows.items())
+    after = json.loads(Path("r/compare.json").read_text())
+    assert after["rows"] == json.loads(before)["rows"]
+
+
+def test_a_small_budget_is_gone_through_often_enough_between_two_looks(call):
+    call("--labels", "9", "--seeds", "2", "--rates", "0.1")
+    (metrics,) = Path("r/compare").glob("labels_9_random/*/metrics.jsonl")
+    costs = [json.loads(line)["cost"] for line in metrics.read_text().splitlines()]
+    # 200 updates an epoch of an easy task: one pass over 9 images would have left log 3 alone
+    assert costs[-1] < 0.5 < np.log(3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--labels 2 --seeds 2", "--labels: expected 3 (one for each class) to 160"),
+        ("--labels 161 --seeds 2", "--labels: expected 3 (one for each class) to 160"),
+        ("--labels 0 --seeds 2", "--labels: expected a whole number of at least 1"),
+        ("--labels some --seeds 2", "labels"),
+        ("--labels 9", "--seeds: expected at least 2"),
+        ("--labels 9 --seeds 2 --rates 0", "--rates: expected a number above 0"),
+        ("--labels 9 --seeds 2 --valid-fraction 0", "--compare: expected labelled images"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_is_written(call, flags, words):
+    status, _, err = call(*flags.split())
+    assert status == 2
+    assert words in err and err.count("\n") == 1
+    assert not Path("r").exists()
