@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Write files completely or not at all."""
 
 import contextlib
 import os
@@ -7,15 +7,24 @@ from pathlib import Path
 
 from dae_jax.errors import InputError
 
+__all__ = ["unwritable", "writable_folder", "write_whole"]
+
 
 def write_whole(path: str | os.PathLike[str], content: bytes | str) -> Path:
-    """Write a file so that a reader, or a crash, never sees half of it.
+    """Write a file in one step: no reader sees half of it, and no crash leaves half.
 
-    The content goes to a temporary file beside `path`, which then takes its place in one step.
+    The content goes to a temporary file in the same folder, which then replaces `path`.
+
+    Args:
+        path: The file; its folder is made if needed.
+        content: Bytes, or text to be encoded as UTF-8.
+
+    Returns:
+        The path.
 
     Raises:
-        InputError: The folder cannot be made or written, or the disk is full. An older file at
-            `path` is still there.
+        InputError: The folder cannot be made or written to, or the disk is full. An older file at
+            `path` is kept.
     """
     path = Path(path)
     content = content.encode() if isinstance(content, str) else content
@@ -38,14 +47,17 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> Path:
 
 
 def writable_folder(path: str | os.PathLike[str], room: int = 1) -> Path:
-    """Make the folder and try it, so that a long run does not find out at its end.
+    """Make a folder and check that files can be written to it, before a long run begins.
 
     Args:
         path: The folder.
-        room: How many bytes it must have room for, at least 1.
+        room: The number of bytes that must fit into it, at least 1.
+
+    Returns:
+        The path.
 
     Raises:
-        InputError: It cannot be made, or that much cannot be written into it.
+        InputError: The folder cannot be made, or that many bytes cannot be written to it.
     """
     path = Path(path)
     try:
@@ -59,7 +71,16 @@ def writable_folder(path: str | os.PathLike[str], room: int = 1) -> Path:
 
 
 def unwritable(path: str | os.PathLike[str], error: OSError) -> InputError:
-    """The error for a place that takes no files, in the system's own words."""
+    """The error for a file or folder that cannot be written.
+
+    Args:
+        path: The file or folder.
+        error: The system's error, whose reason is repeated.
+
+    Returns:
+        The error, to be raised.
+    """
     return InputError(
-        f"cannot write {path}: {error.strerror or error}", do="choose another folder, or make room"
+        f"cannot write {path}: {error.strerror or error}",
+        do="choose another folder or free some space",
     )

@@ -1,7 +1,7 @@
-"""What the tutorial pages share: one setting for their size, their data, and two ways to show.
+"""Helpers of the tutorial pages: their size, their data, and how to show images and source code.
 
-``DAE_JAX_TUTORIAL=quick`` runs the very same cells on fewer images for fewer epochs, which is how
-the tests execute every page; without it the pages take the time that their figures need.
+With ``DAE_JAX_TUTORIAL=quick`` the same cells run on fewer images for fewer epochs. The tests
+execute every page in this way.
 """
 
 import inspect
@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dae_jax import datasets
-from dae_jax.datasets import Dataset
+from dae_jax.datasets import Dataset, Split
 
 if TYPE_CHECKING:
     from IPython.display import Code
     from PIL.Image import Image
 
+__all__ = ["QUICK_IMAGES", "mnist", "quick", "show", "size", "source"]
+
 QUICK_IMAGES = 1_000
+"""Training images at the reduced size."""
 
 
 def quick() -> bool:
@@ -26,30 +29,59 @@ def quick() -> bool:
 
 
 def size(full: int, reduced: int) -> int:
-    """A number of epochs, images or units: `full`, or `reduced` where pages run quickly."""
+    """A number of epochs, images or units: `reduced` if the pages run at their reduced size.
+
+    Args:
+        full: The number otherwise.
+        reduced: The number at the reduced size.
+
+    Returns:
+        One of the two.
+    """
     return reduced if quick() else full
 
 
 def mnist() -> Dataset:
-    """All of MNIST where it is to be had, otherwise the sample; quickly, 1,000 images of that."""
+    """MNIST, or its sample of 5,000 digits if MNIST is not available.
+
+    Returns:
+        The data set; at the reduced size, the sample with its first `QUICK_IMAGES` training images.
+
+    Raises:
+        InputError: MNIST is found but wrong, or the sample is not installed either.
+    """
     if not quick():
         return datasets.load_default()
     sample = datasets.load("mnist-sample")
-    few = slice(QUICK_IMAGES)
     images, labels = sample.train
     assert labels is not None
-    return sample._replace(train=sample.train._replace(images=images[few], labels=labels[few]))
+    return sample._replace(train=Split(images[:QUICK_IMAGES], labels[:QUICK_IMAGES]))
 
 
 def show(sheet: np.ndarray, zoom: int = 2) -> "Image":
-    """A sheet of bytes as a picture that a notebook displays, each pixel `zoom` wide."""
+    """A sheet as an image that a notebook displays.
+
+    Args:
+        sheet: Bytes, (height, width) or (height, width, 4); see `dae_jax.figures`.
+        zoom: Whole-number magnification, without smoothing.
+
+    Returns:
+        The image, from Pillow.
+    """
     from PIL import Image
 
     return Image.fromarray(sheet.repeat(zoom, axis=0).repeat(zoom, axis=1))
 
 
 def source(of: Any) -> "Code":
-    """The source of a function or class of this package, so that a page cannot drift from it."""
+    """The source code of a function or class, so that a page always shows the current code.
+
+    Args:
+        of: The function or class, decorated or not.
+
+    Returns:
+        The code, for a notebook to display.
+    """
     from IPython.display import Code
 
     return Code(inspect.getsource(inspect.unwrap(of)), language="python")

@@ -1,7 +1,7 @@
-"""Readers of IDX, .npy and .npz files into plain NumPy arrays, safe against hostile files.
+"""Read IDX, .npy and .npz files into NumPy arrays; safe for files that are not trusted.
 
-Nothing here runs code out of a file or sets aside memory that the file cannot fill: a header's
-claim is compared with the bytes that are really there before anything is allocated.
+No code from a file is run. The size in a header is compared with the size of the file before
+memory is allocated, so a small file cannot make its reader run out of memory.
 """
 
 import gzip
@@ -19,6 +19,20 @@ import numpy as np
 
 from dae_jax.errors import InputError
 
+__all__ = [
+    "IDX_NAMES",
+    "Header",
+    "blaming",
+    "find_idx",
+    "parse_idx",
+    "read_content",
+    "read_idx",
+    "read_idx_folder",
+    "read_npy",
+    "read_npz",
+    "to_array",
+]
+
 IDX_NAMES = {
     "train_images": "train-images-idx3-ubyte",
     "train_labels": "train-labels-idx1-ubyte",
@@ -27,12 +41,19 @@ IDX_NAMES = {
 }
 
 _IDX_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
-_HEADER_BYTES = 1 << 14  # The longest IDX header has 1,024 bytes; NumPy refuses one over 10,000.
+_HEADER_BYTES = 1 << 14  # An IDX header has at most 1,024 bytes; NumPy accepts at most 10,000.
 _PIECE_BYTES = 1 << 22
 
 
 class Header(NamedTuple):
-    """What a file says of its array: the values begin at the offset, in bytes."""
+    """The header of an array file.
+
+    Attributes:
+        dtype: The type of the values, with their byte order.
+        shape: The shape of the array.
+        order: ``"C"`` if the last index varies fastest, ``"F"`` if the first.
+        offset: The position of the first value in the file, in bytes.
+    """
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -41,55 +62,71 @@ class Header(NamedTuple):
 
     @property
     def claimed_bytes(self) -> int:
-        """How long the file must be."""
+        """The size that the file must have, header included."""
         return self.offset + math.prod(self.shape) * self.dtype.itemsize
 
 
 @contextmanager
 def blaming(what: object, expected: str, do: str = "fetch or make it again") -> Iterator[None]:
-    """Turn whatever a parser raises on a broken or hostile file into the error a user reads."""
+    """Turn any exception of a parser into an InputError that names the file.
+
+    Args:
+        what: The file.
+        expected: What the file should have been.
+        do: A remedy.
+
+    Raises:
+        InputError: An exception was raised inside. An InputError passes unchanged.
+    """
     try:
         yield
     except InputError:
         raise
-    except Exception as error:  # A hostile file can make a parser raise anything.
+    except Exception as error:  # On a damaged or malicious file, a parser can raise anything.
         got = str(error) or type(error).__name__
         raise InputError(what, expected=expected, got=got, do=do) from error
 
 
 @contextmanager
 def _opened(path: str | os.PathLike, expected: str) -> Iterator[tuple[Any, int]]:
-    """Open a file, to be unzipped if it begins like gzip, and bound the bytes it can hold."""
+    """Open a file, through gzip if it begins like it, and bound the size of its content."""
     with blaming(path, expected):
-        if not os.path.isfile(path):  # Opening a pipe would wait for ever.
+        if not os.path.isfile(path):  # Opening a pipe would block.
             raise ValueError("a folder" if os.path.isdir(path) else "no such file")
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if file.peek(2)[:2] == b"\x1f\x8b":
                 with gzip.GzipFile(fileobj=file) as unzipped:
-                    yield unzipped, _most_inflated(size)
+                    yield unzipped, _max_inflated(size)
             else:
                 yield file, size
 
 
-def _most_inflated(compressed_bytes: int) -> int:
-    return 1032 * compressed_bytes + 1024  # The bound that zlib itself gives for deflate.
+def _max_inflated(compressed_bytes: int) -> int:
+    return 1032 * compressed_bytes + 1024  # The limit of deflate, from zlib's documentation.
 
 
 def _read(stream: Any, limit: int) -> bytearray:
-    """Read at most limit + 1 bytes: one too many tells the caller that the stream is over-long."""
+    """Read at most limit + 1 bytes; with one byte too many, the caller knows it is too long."""
     content = bytearray()
-    # In pieces, since read(n) sets n bytes aside at once, whether or not they ever come.
+    # In pieces, since read(n) may allocate n bytes at once, even if the stream is shorter.
     while piece := stream.read(max(0, min(_PIECE_BYTES, limit + 1 - len(content)))):
         content += piece
     return content
 
 
 def to_array(content: bytearray, header: Header) -> np.ndarray:
-    """Give a file's content as the array that its header claims, in native byte order.
+    """The array in a file's content, in native byte order.
+
+    Args:
+        content: The whole file, header included.
+        header: Its header.
+
+    Returns:
+        The array, of the header's shape; it shares memory with the content where possible.
 
     Raises:
-        ValueError: The content is not as long as that.
+        ValueError: The content is shorter or longer than the header says.
     """
     dtype, shape, order, offset = header
     if (excess := len(content) - header.claimed_bytes) != 0:
@@ -99,27 +136,27 @@ def to_array(content: bytearray, header: Header) -> np.ndarray:
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _load(stream: Any, most: int, parse: Callable[[bytearray], Header]) -> np.ndarray:
+def _load(stream: Any, max_bytes: int, parse: Callable[[bytearray], Header]) -> np.ndarray:
     content = _read(stream, _HEADER_BYTES)
     header = parse(content)
     claimed = header.claimed_bytes
-    if claimed > most:
-        raise ValueError(f"a header that claims {claimed} bytes, where at most {most} can be")
+    if claimed > max_bytes:
+        raise ValueError(f"a header that claims {claimed} bytes in a file of at most {max_bytes}")
     return to_array(content + _read(stream, claimed - len(content)), header)
 
 
 def read_content(path: str | os.PathLike, limit: int) -> bytearray:
-    """Read a file's content, unzipped where it is gzip, and never more than limit + 1 bytes.
+    """Read a file, decompressed if it is gzip, up to a limit.
 
     Args:
-        path: Any file; gzip is told by its first two bytes, not by its name.
-        limit: The most bytes wanted, at least 0.
+        path: Any file. Gzip is recognised by its first two bytes, whatever the name.
+        limit: The largest accepted number of bytes, at least 0.
 
     Returns:
-        The content; limit + 1 bytes of it mean that it is longer than the limit.
+        The content, or its first limit + 1 bytes if it is longer than the limit.
 
     Raises:
-        InputError: There is no such file, or it cannot be read, or its gzip stream is broken.
+        InputError: The file does not exist, cannot be read, or is damaged gzip.
     """
     with _opened(path, "a complete, readable file") as (stream, _):
         return _read(stream, limit)
@@ -134,7 +171,18 @@ def _idx_header(head: bytearray) -> Header:
 
 
 def parse_idx(content: bytearray, what: object) -> np.ndarray:
-    """Parse an unzipped IDX file, which errors call `what`; see read_idx."""
+    """Parse the content of an IDX file; see `read_idx`.
+
+    Args:
+        content: The whole file, decompressed.
+        what: The name of the file in errors.
+
+    Returns:
+        The array.
+
+    Raises:
+        InputError: As for `read_idx`.
+    """
     with blaming(what, "a complete IDX file"):
         return to_array(content, _idx_header(content))
 
@@ -142,8 +190,9 @@ def parse_idx(content: bytearray, what: object) -> np.ndarray:
 def read_idx(path: str | os.PathLike) -> np.ndarray:
     """Read an IDX file, plain or gzip.
 
-    Two zero bytes, a byte for the type (08, 09, 0B-0E) and one for the rank; each size as 4 bytes;
-    then the values, last index fastest; all big-endian (Y. LeCun, "The MNIST database").
+    The format: two zero bytes, one byte for the type (08, 09, 0B-0E), one for the number of axes,
+    four for each size, then the values, last index fastest; all big-endian (Y. LeCun, "The MNIST
+    database").
 
     Args:
         path: The file.
@@ -152,33 +201,44 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
         The array: uint8, int8, int16, int32, float32 or float64, in native byte order.
 
     Raises:
-        InputError: The file is not IDX, or is shorter or longer than its header says, or is broken.
+        InputError: The file is not IDX, is damaged, or is shorter or longer than its header says.
     """
     with _opened(path, "a complete IDX file") as (stream, most):
         return _load(stream, most, _idx_header)
 
 
 def find_idx(path: str | os.PathLike) -> dict[str, Path]:
-    """Find the files of IDX_NAMES in a folder; `.idx` for `-idx` and a final `.gz` will do."""
-    found = {}
+    """Find IDX files with MNIST's names in a folder.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        The files by the keys of `IDX_NAMES`, those that exist. A name may have ``.idx`` instead of
+        ``-idx``, and ``.gz`` at its end.
+    """
+    files = {}
     for part, name in IDX_NAMES.items():
-        for file in (name, f"{name}.gz", (dotted := name.replace("-idx", ".idx")), f"{dotted}.gz"):
-            if Path(path, file).is_file():
-                found.setdefault(part, Path(path, file))
-    return found
+        dotted = name.replace("-idx", ".idx")
+        for spelling in (name, f"{name}.gz", dotted, f"{dotted}.gz"):
+            if Path(path, spelling).is_file():
+                files.setdefault(part, Path(path, spelling))
+    return files
 
 
 def read_idx_folder(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Read a folder of IDX files that are named like MNIST's; see find_idx and read_idx.
+    """Read a folder of IDX files with MNIST's names; see `find_idx` and `read_idx`.
 
     Args:
-        path: The folder, with train-images-idx3-ubyte and any of the other three.
+        path: The folder, with train-images-idx3-ubyte and any of the other three files.
 
     Returns:
-        train_images (n, ...) and those of train_labels (n,), test_images and test_labels found.
+        The arrays by name: train_images, (n, ...), and, if their files exist, train_labels, (n,),
+        test_images and test_labels.
 
     Raises:
-        InputError: Images are missing, or not as many as labels, or a file is not as it should be.
+        InputError: Images are missing, the numbers of images and labels differ, or a file cannot
+            be read.
     """
     arrays = {part: read_idx(file) for part, file in find_idx(path).items()}
     for part in ("train", "test"):
@@ -188,7 +248,7 @@ def read_idx_folder(path: str | os.PathLike) -> dict[str, np.ndarray]:
             raise InputError(path, expected=f"a file {name}[.gz]", got="none", do="put it there")
         if images is not None and labels is not None and images.shape[:1] != labels.shape:
             expected, got = f"one label for each of {images.shape[:1]} images", str(labels.shape)
-            do = "give images and labels of one set"
+            do = "use images and labels of the same set"
             raise InputError(f"{path} ({part})", expected=expected, got=f"labels {got}", do=do)
     return arrays
 
@@ -210,7 +270,7 @@ _NPY = "a complete .npy array of numbers or text (an object array is a pickle, w
 
 
 def read_npy(path: str | os.PathLike) -> np.ndarray:
-    """Read an .npy file of numbers or text (numpy.lib.format, versions 1 and 2); never a pickle.
+    """Read an .npy file of numbers or text (numpy.lib.format, versions 1 and 2), without pickle.
 
     Args:
         path: The file.
@@ -219,7 +279,8 @@ def read_npy(path: str | os.PathLike) -> np.ndarray:
         The array, in native byte order.
 
     Raises:
-        InputError: The file is not .npy, holds objects or records, or is not as long as it says.
+        InputError: The file is not .npy, holds objects or records, or is shorter or longer than
+            its header says.
     """
     with _opened(path, _NPY) as (stream, most):
         return _load(stream, most, _npy_header)
@@ -235,16 +296,19 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
         The arrays by name.
 
     Raises:
-        InputError: The file is no such archive, or read_npy would refuse one of its arrays.
+        InputError: The file is not such an archive, or `read_npy` would refuse one of its arrays.
     """
     arrays = {}
-    with _opened(path, "a complete .npz archive") as (file, left), zipfile.ZipFile(file) as archive:
+    expected = "a complete .npz archive"
+    with _opened(path, expected) as (file, unclaimed), zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
-            # Another method, or members that share their bytes, could inflate without a bound.
-            left -= member.compress_size
-            plain = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-            if not plain or left < 0 or member.file_size > _most_inflated(member.compress_size):
-                raise ValueError(f"{member.filename}, which cannot hold what it claims to")
+            # Other compression methods, and members that share their bytes, have no bound on the
+            # size of their content.
+            unclaimed -= member.compress_size
+            supported = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+            too_large = member.file_size > _max_inflated(member.compress_size)
+            if not supported or unclaimed < 0 or too_large:
+                raise ValueError(f"{member.filename}, which cannot hold the size that it claims")
             if member.filename.endswith(".npy"):
                 name = member.filename.removesuffix(".npy")
                 with blaming(f"{path}[{name}]", _NPY), archive.open(member) as stream:

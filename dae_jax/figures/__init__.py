@@ -1,4 +1,4 @@
-"""Pictures: sheets of images and filters, and how they are saved."""
+"""Sheets of images and filters, and how to save them; diagrams are in `figures.plots`."""
 
 from dae_jax.figures.tiles import (
     comparison_sheet,

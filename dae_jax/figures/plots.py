@@ -1,4 +1,7 @@
-"""Diagrams, drawn by matplotlib, which is imported only where one is drawn."""
+"""Diagrams drawn with matplotlib.
+
+Every function imports matplotlib itself, so that importing this module costs nothing.
+"""
 
 import io
 import json
@@ -7,12 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from dae_jax.files import write_whole
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+__all__ = [
+    "COLOURS",
+    "captioned_images",
+    "comparison",
+    "confusion_matrix",
+    "curves",
+    "histogram",
+    "learning_curves",
+    "save",
+    "scatter",
+]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe & Ito 2008
 
@@ -22,20 +38,25 @@ def learning_curves(
     finetuning: Sequence[Mapping[str, Any]],
     best_epoch: int | None,
 ) -> "Figure":
-    """Costs of pretraining, a curve a layer, beside cost and validation error of fine-tuning.
+    """Pretraining costs, one curve per layer, beside the cost and error of fine-tuning.
 
     Args:
-        layers: The metrics of each layer.
-        finetuning: Those of fine-tuning.
-        best_epoch: The epoch whose parameters were kept, to be marked.
+        layers: For each layer, its metrics: one mapping per epoch, with ``epoch`` and ``cost``.
+        finetuning: The metrics of fine-tuning, at least one epoch: ``epoch``, ``cost`` in nats,
+            and ``valid_error``, a share in [0, 1], if there are validation labels.
+        best_epoch: The epoch whose parameters were kept; it is marked.
+
+    Returns:
+        The figure, of two panels.
     """
     figure = _figure(10, 3.6)
     left, right = figure.subplots(1, 2)
     for k, rows in enumerate(layers):
         costs = np.array([row["cost"] for row in rows])
         if len(costs):
-            # The layers' costs are sums over different numbers of inputs: each beside its first.
-            left.plot(_epochs(rows), costs / costs[0], color=COLOURS[k % 6], label=f"layer {k + 1}")
+            # The cost is a sum over a layer's inputs, of which each layer has a different number.
+            relative, colour = costs / costs[0], COLOURS[k % len(COLOURS)]
+            left.plot(_epochs(rows), relative, color=colour, label=f"layer {k + 1}")
     left.set(xlabel="epoch", ylabel="reconstruction cost / that of epoch 1", title="pretraining")
     if any(layers):
         left.legend(frameon=False)
@@ -55,7 +76,16 @@ def learning_curves(
 def confusion_matrix(
     labels: ArrayLike, predicted: ArrayLike, class_names: Sequence[str]
 ) -> "Figure":
-    """How many images of each class (row) were given each class (column)."""
+    """The confusion matrix: number of images of each true class (row) and predicted class (column).
+
+    Args:
+        labels: True classes, (n,), 0 .. K-1.
+        predicted: Predicted classes, (n,), 0 .. K-1.
+        class_names: The K names. Counts and names are written out for at most 30 classes.
+
+    Returns:
+        The figure; its title gives the number of errors.
+    """
     from sklearn.metrics import confusion_matrix
 
     n = len(class_names)
@@ -63,21 +93,15 @@ def confusion_matrix(
     side = max(4.0, 0.42 * n)
     figure = _figure(side + 0.6, side)
     axes = figure.subplots()
-    # The diagonal would drown the errors, which are what one looks for.
+    # Only errors are coloured: the counts on the diagonal are so much larger that they would hide
+    # the differences between the others.
     errors = counts * (1 - np.eye(n, dtype=int))
     axes.imshow(errors, cmap="Oranges", vmin=0, vmax=max(1, errors.max()) * 1.6)
     if n <= 30:
         for (i, j), count in np.ndenumerate(counts):
             if count:
-                axes.text(
-                    j,
-                    i,
-                    count,
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="0.45" if i == j else "black",
-                )
+                colour = "0.45" if i == j else "black"
+                axes.text(j, i, count, ha="center", va="center", fontsize=8, color=colour)
         axes.set_xticks(range(n), class_names, rotation=90 if max(map(len, class_names)) > 2 else 0)
         axes.set_yticks(range(n), class_names)
     axes.set(
@@ -91,44 +115,51 @@ def confusion_matrix(
 def captioned_images(
     images: ArrayLike, image_shape: Sequence[int] | None, captions: Sequence[str], columns: int = 10
 ) -> "Figure":
-    """Images in [0, 1] on a grid, each with a few words above it.
+    """Images on a grid, each with a caption above it.
 
     Args:
-        images: One flattened image a row.
+        images: Flattened images, (n, d), in [0, 1].
         image_shape: (height, width), (height, width, 3), or None for vectors, drawn as strips.
-        captions: As many as there are images.
-        columns: Images a row.
+        captions: One per image.
+        columns: Images per row of the grid.
+
+    Returns:
+        The figure.
     """
     rows = -(-len(captions) // columns)
     figure = _figure(0.85 * columns, 1.0 * rows + 0.1)
     grid = np.ravel(figure.subplots(rows, columns, squeeze=False))
     for axes in grid:
         axes.axis("off")
-    for axes, image, words in zip(grid, np.asarray(images), captions, strict=False):
+    for axes, image, caption in zip(grid, np.asarray(images), captions, strict=False):
         picture = image.reshape(image_shape or (1, -1))
         axes.imshow(picture.clip(0, 1), cmap="gray", vmin=0, vmax=1, aspect="auto")
-        axes.set_title(words, fontsize=8, pad=2)
+        axes.set_title(caption, fontsize=8, pad=2)
     return figure
 
 
-def comparison(budgets: Sequence[str], arms: Mapping[str, Sequence[Sequence[float]]]) -> "Figure":
-    """Test error over the number of labels, a curve an arm: mean, and its interval over the seeds.
+def comparison(
+    budgets: Sequence[str], arms: Mapping[str, Sequence[tuple[float, float]]]
+) -> "Figure":
+    """Test error against the number of labels: means with error bars, one curve per arm.
 
     Args:
-        budgets: What the numbers of labels are called.
-        arms: For each arm, the test errors of all seeds at each budget, shares in [0, 1].
-    """
-    from dae_jax.evaluation import mean_interval
+        budgets: The numbers of labels, as they are written on the axis.
+        arms: For each arm, one pair (mean, half-width of its interval) per budget, both as shares
+            in [0, 1]; the figure shows per cent.
 
+    Returns:
+        The figure.
+    """
     figure = _figure(6.4, 4)
     axes = figure.subplots()
-    at = np.arange(len(budgets))
-    for i, (name, errors) in enumerate(arms.items()):
-        means, halves = np.array([mean_interval(seeds) for seeds in errors]).T * 100
-        axes.errorbar(
-            at + 0.06 * (i - 1), means, halves, fmt="o-", capsize=4, color=COLOURS[i], label=name
-        )
-    axes.set_xticks(at, budgets)
+    positions = np.arange(len(budgets))
+    for i, (name, intervals) in enumerate(arms.items()):
+        means, half_widths = 100 * np.array(intervals).T
+        # Curves are moved apart a little, so that their error bars do not overlap.
+        x, colour = positions + 0.06 * (i - 1), COLOURS[i]
+        axes.errorbar(x, means, half_widths, fmt="o-", capsize=4, color=colour, label=name)
+    axes.set_xticks(positions, budgets)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
@@ -138,29 +169,30 @@ def comparison(budgets: Sequence[str], arms: Mapping[str, Sequence[Sequence[floa
 
 
 def scatter(codes: Mapping[str, ArrayLike], labels: ArrayLike) -> "Figure":
-    """Codes in the plane, a colour a class, side by side.
+    """Two-dimensional codes as points, coloured by class, one panel per model.
 
     Args:
-        codes: For each title, codes (n, 2).
-        labels: The class of each, (n,), 0 .. K-1.
+        codes: Codes, (n, 2), by the title of their panel.
+        labels: The class of each point, (n,), 0 .. K-1.
+
+    Returns:
+        The figure, with one legend for all panels.
     """
     from matplotlib import colormaps
 
+    labels = np.asarray(labels)
+    classes = np.unique(labels)
+    palette = colormaps["tab10" if len(classes) <= 10 else "tab20"]
+    colours = palette.colors  # type: ignore[attr-defined]
     figure = _figure(5.2 * len(codes) + 0.8, 5)
     grid = figure.subplots(1, len(codes), squeeze=False)[0]
-    classes = np.unique(labels)
-    colours = colormaps["tab10"].colors if len(classes) <= 10 else colormaps["tab20"].colors  # type: ignore[attr-defined]
     for axes, (title, points) in zip(grid, codes.items(), strict=True):
-        x, y = np.asarray(points).T
+        points = np.asarray(points)
         for k in classes:
-            mine = np.asarray(labels) == k
+            x, y = points[labels == k].T
             colour = colours[int(k) % len(colours)]
-            axes.scatter(x[mine], y[mine], s=4, color=colour, label=str(k), linewidths=0)
-        # A few far points would squeeze all others into a corner.
-        for of, set_limits in ((x, axes.set_xlim), (y, axes.set_ylim)):
-            low, high = np.quantile(of, [0.002, 0.998])
-            margin = 0.05 * (high - low) or 1.0
-            set_limits(low - margin, high + margin)
+            axes.scatter(x, y, s=4, color=colour, label=str(k), linewidths=0)
+        _limit_to_most(axes, points)
         axes.set_title(title)
     handles, names = grid[-1].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", markerscale=4, frameon=False)
@@ -168,26 +200,43 @@ def scatter(codes: Mapping[str, ArrayLike], labels: ArrayLike) -> "Figure":
 
 
 def histogram(values: Mapping[str, ArrayLike]) -> "Figure":
-    """How often which value occurs, a panel a name, all on the same axes."""
+    """Histograms of activations, one panel per model, all with the same axes.
+
+    Args:
+        values: Activations, (n,), at least 0, by the title of their panel.
+
+    Returns:
+        The figure, with logarithmic counts.
+    """
     figure = _figure(4.6 * len(values), 3.4)
     grid = figure.subplots(1, len(values), squeeze=False, sharey=True)[0]
-    arrays = {name: np.asarray(v) for name, v in values.items()}
-    high = max(float(v.max()) for v in arrays.values())
-    for axes, (name, v) in zip(grid, arrays.items(), strict=True):
-        axes.hist(v, bins=np.linspace(0, high, 60), color=COLOURS[0])
-        axes.set(title=f"{name}: mean {v.mean():.2f}", xlabel="activation", yscale="log")
+    arrays = {name: np.asarray(activations) for name, activations in values.items()}
+    high = max(float(activations.max()) for activations in arrays.values())
+    for axes, (name, activations) in zip(grid, arrays.items(), strict=True):
+        axes.hist(activations, bins=np.linspace(0, high, 60), color=COLOURS[0])
+        title = f"{name}: mean {activations.mean():.2f}"
+        axes.set(title=title, xlabel="activation", yscale="log")
     grid[0].set_ylabel("units x images")
     return figure
 
 
 def curves(values: Mapping[str, ArrayLike], label: str) -> "Figure":
-    """One number after each epoch, a curve a name."""
+    """A quantity after each epoch, one curve per model.
+
+    Args:
+        values: The values after epochs 1, 2, ..., (epochs,), by name.
+        label: The quantity, as written on the vertical axis.
+
+    Returns:
+        The figure.
+    """
     from matplotlib.ticker import MaxNLocator
 
     figure = _figure(6, 3.6)
     axes = figure.subplots()
-    for i, (name, v) in enumerate(values.items()):
-        axes.plot(np.arange(1, len(np.asarray(v)) + 1), v, "o-", color=COLOURS[i % 6], label=name)
+    for i, (name, curve) in enumerate(values.items()):
+        epochs = np.arange(1, len(np.asarray(curve)) + 1)
+        axes.plot(epochs, curve, "o-", color=COLOURS[i % len(COLOURS)], label=name)
     axes.set(xlabel="epoch", ylabel=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
@@ -195,7 +244,19 @@ def curves(values: Mapping[str, ArrayLike], label: str) -> "Figure":
 
 
 def save(path: Path, figure: "Figure", about: Mapping[str, Any]) -> Path:
-    """Save a diagram as a PNG that says, in its text chunk ``dae_jax``, how it was made."""
+    """Save a diagram as a PNG, with its settings as JSON in the text chunk ``dae_jax``.
+
+    Args:
+        path: The file; its folder is made if needed.
+        figure: The diagram.
+        about: How it was made: anything that JSON can hold.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, metadata={"dae_jax": json.dumps(about)})
     return write_whole(path, buffer.getvalue())
@@ -209,3 +270,14 @@ def _figure(width: float, height: float) -> "Figure":
 
 def _epochs(rows: Sequence[Mapping[str, Any]]) -> list[int]:
     return [row["epoch"] for row in rows]
+
+
+def _limit_to_most(axes: "Axes", points: NDArray[Any]) -> None:
+    """Set limits that leave out the outermost 0.2 % of the points on each side.
+
+    A few points far away would otherwise squeeze all others into a corner.
+    """
+    for values, set_limits in zip(points.T, (axes.set_xlim, axes.set_ylim), strict=True):
+        low, high = np.quantile(values, [0.002, 0.998])
+        margin = 0.05 * (high - low) or 1.0
+        set_limits(low - margin, high + margin)

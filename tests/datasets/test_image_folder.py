@@ -1,4 +1,4 @@
-"""Folders of images become arrays, whatever Pillow wrote, and bad ones are named."""
+"""Folders of images are read in every format and mode; an unreadable image is named."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def test_sub_folders_are_classes_in_natural_order(tmp_path):
     assert labels.dtype == np.int32
 
 
-def test_one_image_in_colour_makes_all_rgb(tmp_path):
+def test_one_colour_image_makes_all_images_rgb(tmp_path):
     save(tmp_path / "a.png", grey(7))
     save(tmp_path / "b.PNG", np.stack([grey(1), grey(2), grey(3)], axis=-1))
     images, *_ = read_image_folder(tmp_path)
@@ -76,7 +76,7 @@ def test_16_bits_are_scaled_and_not_clipped(tmp_path, name):
     assert images.tolist() == [[[0, 1, 100, 255]]]
 
 
-def test_values_of_unknown_range_are_refused(tmp_path):
+def test_32_bit_values_of_unknown_range_are_refused(tmp_path):
     save(tmp_path / "x.tif", np.array([[0.5]], np.float32))
     refused_file(lambda path: read_image_folder(path.parent), tmp_path / "x.tif", "32-bit")
 
@@ -99,13 +99,13 @@ def test_resizing_takes_the_mean_of_the_pixels_covered(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(0, 4), (-1, 4), (10**6, 10**6)])
-def test_an_image_size_of_nothing_or_too_much_is_refused(tmp_path, size):
+def test_an_image_size_of_no_pixels_or_too_many_is_refused(tmp_path, size):
     save(tmp_path / "a.png", grey(1))
     refused_file(lambda path: read_image_folder(path, size), tmp_path, "--image-size")
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_images_are_turned_the_way_that_exif_says(tmp_path, suffix):
+def test_the_exif_orientation_is_applied(tmp_path, suffix):
     exif = Image.Exif()
     exif[0x0112] = 6
     values = np.repeat(np.array([[0], [255]], np.uint8), 16, axis=1).repeat(8, axis=0)
@@ -116,7 +116,7 @@ def test_images_are_turned_the_way_that_exif_says(tmp_path, suffix):
     assert images[0, 0, -1] < 5
 
 
-def test_what_is_no_image_and_what_is_hidden_is_skipped(tmp_path):
+def test_other_files_and_hidden_files_are_skipped(tmp_path):
     save(tmp_path / "a.png", grey(1))
     for name in ("README.txt", "Thumbs.db", ".hidden.png", ".DS_Store"):
         (tmp_path / name).write_bytes(b"no image")
@@ -125,7 +125,7 @@ def test_what_is_no_image_and_what_is_hidden_is_skipped(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"half", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
-def test_an_unreadable_image_among_good_ones_is_named(tmp_path, content):
+def test_an_unreadable_image_among_readable_ones_is_named(tmp_path, content):
     save(tmp_path / "a.png", np.random.default_rng(0).integers(0, 255, (40, 40), np.uint8))
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "bad.png").write_bytes(whole[:900] if content == b"half" else content)
@@ -135,12 +135,12 @@ def test_an_unreadable_image_among_good_ones_is_named(tmp_path, content):
 
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
     save(tmp_path / "bomb.png", grey(0, 40, 40))
-    for limit in (1000, 100):  # Pillow warns up to twice its limit and raises beyond.
+    for limit in (1000, 100):  # Pillow warns up to twice its limit and raises above that.
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         refused_file(lambda p: read_image_folder(p.parent), tmp_path / "bomb.png", "bomb")
 
 
-def test_images_beside_class_folders_are_refused(tmp_path):
+def test_images_beside_sub_folders_are_refused(tmp_path):
     save(tmp_path / "a.png", grey(1))
     save(tmp_path / "cats" / "b.png", grey(1))
     refused_file(read_image_folder, tmp_path, "a.png", "cats")
@@ -152,7 +152,7 @@ def test_a_class_without_images_is_named(tmp_path):
     refused_file(lambda path: read_image_folder(path.parent), tmp_path / "dogs", "none")
 
 
-def test_a_folder_without_images_or_that_is_missing_is_refused(tmp_path):
+def test_a_missing_folder_and_a_folder_without_images_are_refused(tmp_path):
     (tmp_path / "README.txt").write_text("hello")
     refused_file(read_image_folder, tmp_path, "none")
     refused_file(read_image_folder, tmp_path / "missing")

