@@ -7,7 +7,7 @@ each model, without files.
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import optax
 from dae_jax import autoencoder, console, training
 from dae_jax.errors import InputError
 from dae_jax.runs.checkpoints import Checkpoints, Metrics
-from dae_jax.settings.shared import Denoising
+from dae_jax.settings.shared import Decoder, Denoising, Objective
 from dae_jax.training import Report, State, Watch
 
 __all__ = ["Place", "Stage", "Trained", "denoising_cost", "train"]
@@ -121,10 +121,13 @@ def train(
 
 def denoising_cost(how: Denoising, pixel_scale: float) -> jax.tree_util.Partial:
     """The cost of one dA, as its settings describe it, for `train` or `training.fit`."""
-    cost = partial(
-        autoencoder.denoising_cost, noise=how.noise, objective=how.cost, decoder=how.decoder
-    )
-    return training.bind(cost, level=how.corruption, pixel_scale=pixel_scale)
+    chosen = _chosen(how.noise, how.cost, how.decoder)
+    return training.bind(chosen, level=how.corruption, pixel_scale=pixel_scale)
+
+
+@cache  # the same object for the same choices, since JAX compares functions by identity
+def _chosen(noise: str, objective: Objective, decoder: Decoder) -> Callable[..., Any]:
+    return partial(autoencoder.denoising_cost, noise=noise, objective=objective, decoder=decoder)
 
 
 def _interruptible(place: Place) -> contextlib.AbstractContextManager[Callable[[], bool]]:
