@@ -170,8 +170,10 @@ def load(path: str | os.PathLike[str]) -> Model:
     path = Path(path)
     tensors, metadata = _read(path)
     params = _params(tensors, path)
+    if "kind" not in metadata:
+        return Model(params, _old_card(path, params))
     try:
-        return Model(params, _card(metadata) if "kind" in metadata else _old_card(path, params))
+        return Model(params, _card(metadata))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"model card of {path}",

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,7 +22,14 @@ from dae_jax.stacked import Classifier
 __all__ = ["finish", "spread"]
 
 Rows = list[dict[str, Any]]
-Figures = dict[str, Any]  # sheets (NumPy arrays of bytes) or matplotlib's figures, by name
+
+
+class Drawing(NamedTuple):
+    """A figure: its name, an array of bytes or a matplotlib figure, and metadata of its own."""
+
+    name: str
+    figure: Any
+    about: dict[str, Any] = {}
 
 
 def finish(run: Run[Settings], layers: Sequence[AnyParams], tuned: Tuned) -> None:
@@ -42,10 +49,12 @@ def finish(run: Run[Settings], layers: Sequence[AnyParams], tuned: Tuned) -> Non
         own = {name: [_of_member(row, i) for row in rows] for name, rows in metrics.items()}
         card = saved.card("classifier", run.dataset, run.settings, seed)
         saved.save(folder / saved.CLASSIFIER, model, card)
-        filters = _filters(training.member(layers, i), run.dataset.image_shape)
-        curves = _curves(own, tuned, i)
-        classified = _classified(run, model, card.class_names or ())
-        paths = _save(folder / "figures", filters | curves | classified, run.about)
+        drawings = [
+            *_filters(training.member(layers, i), run.dataset.image_shape),
+            _curves(own, tuned, i),
+            *_classified(run, model, card.class_names or ()),
+        ]
+        paths = _save(folder / "figures", drawings, run.about)
         result = {
             "seed": seed,
             **_errors(run, tuned, i),
@@ -92,50 +101,50 @@ def spread(errors: Sequence[float]) -> str:
     return f"{np.mean(errors):.3%} mean, {deviation:.3%} standard deviation, {len(errors)} seeds"
 
 
-def _filters(layers: Sequence[AnyParams], image_shape: Sequence[int] | None) -> Figures:
-    """The filters of each layer; those above the first are sums of the filters below."""
-    return {
-        f"filters_layer_{k}": figures.filter_sheet(stacked.input_weights(layers[:k]), image_shape)
-        for k in range(1, len(layers) + 1)
-    }
+def _filters(layers: Sequence[AnyParams], image_shape: Sequence[int] | None) -> list[Drawing]:
+    """The filters of each layer; those above the first are weighted sums of the filters below."""
+    drawings = []
+    for k in range(1, len(layers) + 1):
+        sheet = figures.filter_sheet(stacked.input_weights(layers[:k]), image_shape)
+        about = {"layer": k, "method": "product of the weight matrices"}
+        drawings.append(Drawing(f"filters_layer_{k}", sheet, about))
+    return drawings
 
 
-def _curves(metrics: dict[str, Rows], tuned: Tuned, i: int) -> Figures:
+def _curves(metrics: dict[str, Rows], tuned: Tuned, i: int) -> Drawing:
     """The learning curves of all stages of member i."""
     *layers, last = metrics.values()
     best = None if tuned.rule is None else int(tuned.rule.best_epoch[i])
-    return {"learning_curves": plots.learning_curves(layers, last, best)}
+    return Drawing("learning_curves", plots.learning_curves(layers, last, best))
 
 
-def _classified(run: Run[Settings], model: Classifier, class_names: Sequence[str]) -> Figures:
+def _classified(run: Run[Settings], model: Classifier, class_names: Sequence[str]) -> list[Drawing]:
     """The confusion matrix and the misclassified images, if there are labels to test with."""
     parts = [run.dataset.test, run.dataset.valid]
     part = next((part for part in parts if part.labels is not None), parts[0])
     if not len(part.images) or part.labels is None:
-        return {}
+        return []
     logits = evaluation.apply(stacked.logits, model, part.images, run.pixel_scale)
     predicted = logits.argmax(axis=1)
-    drawn: Figures = {
-        "confusion_matrix": plots.confusion_matrix(part.labels, predicted, class_names)
-    }
+    matrix = plots.confusion_matrix(part.labels, predicted, class_names)
+    drawings = [Drawing("confusion_matrix", matrix)]
     wrong = np.flatnonzero(predicted != part.labels)[:100]
     if len(wrong):
         x = np.asarray(autoencoder.pixels(part.images[wrong], run.pixel_scale))
         pairs = zip(part.labels[wrong], predicted[wrong], strict=True)
         captions = [f"{class_names[true]}→{class_names[given]}" for true, given in pairs]
-        shape = run.dataset.image_shape
-        drawn["misclassified"] = plots.captioned_images(x, shape, captions)
-    return drawn
+        images = plots.captioned_images(x, run.dataset.image_shape, captions)
+        drawings.append(Drawing("misclassified", images))
+    return drawings
 
 
-def _save(folder: Path, drawn: Figures, about: dict[str, Any]) -> list[Path]:
+def _save(folder: Path, drawings: Sequence[Drawing], about: dict[str, Any]) -> list[Path]:
     """Save figures under their names."""
-    return [
-        figures.save_png(folder / f"{name}.png", figure, about)
-        if isinstance(figure, np.ndarray)
-        else plots.save(folder / f"{name}.png", figure, about)
-        for name, figure in drawn.items()
-    ]
+    paths = []
+    for name, figure, own in drawings:
+        save = figures.save_png if isinstance(figure, np.ndarray) else plots.save
+        paths.append(save(folder / f"{name}.png", figure, about | own))
+    return paths
 
 
 def _errors(run: Run[Settings], tuned: Tuned, i: int) -> dict[str, Any]:
