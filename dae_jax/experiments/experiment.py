@@ -166,8 +166,8 @@ def _draw(
     """Save the pictures of one seed."""
     for name, picture in pictures.items():
         drawn = picture(outcome)
-        save = figures.save_png if isinstance(drawn, np.ndarray) else plots.save
-        save(folder / f"{name}.png", drawn, about)  # type: ignore[arg-type]
+        save: Any = figures.save_png if isinstance(drawn, np.ndarray) else plots.save
+        save(folder / f"{name}.png", drawn, about)
 
 
 def _checked(claim: Claim, numbers: dict[str, Any], applies: bool) -> dict[str, Any]:

@@ -25,11 +25,11 @@ Rows = list[dict[str, Any]]
 
 
 class Drawing(NamedTuple):
-    """A figure: its name, an array of bytes or a matplotlib figure, and metadata of its own."""
+    """A figure: its name, an array of bytes or a matplotlib figure, and its own metadata."""
 
     name: str
     figure: Any
-    about: dict[str, Any] = {}
+    about: dict[str, Any]
 
 
 def finish(run: Run[Settings], layers: Sequence[AnyParams], tuned: Tuned) -> None:
@@ -115,7 +115,7 @@ def _curves(metrics: dict[str, Rows], tuned: Tuned, i: int) -> Drawing:
     """The learning curves of all stages of member i."""
     *layers, last = metrics.values()
     best = None if tuned.rule is None else int(tuned.rule.best_epoch[i])
-    return Drawing("learning_curves", plots.learning_curves(layers, last, best))
+    return Drawing("learning_curves", plots.learning_curves(layers, last, best), {})
 
 
 def _classified(run: Run[Settings], model: Classifier, class_names: Sequence[str]) -> list[Drawing]:
@@ -127,14 +127,14 @@ def _classified(run: Run[Settings], model: Classifier, class_names: Sequence[str
     logits = evaluation.apply(stacked.logits, model, part.images, run.pixel_scale)
     predicted = logits.argmax(axis=1)
     matrix = plots.confusion_matrix(part.labels, predicted, class_names)
-    drawings = [Drawing("confusion_matrix", matrix)]
+    drawings = [Drawing("confusion_matrix", matrix, {})]
     wrong = np.flatnonzero(predicted != part.labels)[:100]
     if len(wrong):
         x = np.asarray(autoencoder.pixels(part.images[wrong], run.pixel_scale))
         pairs = zip(part.labels[wrong], predicted[wrong], strict=True)
         captions = [f"{class_names[true]}→{class_names[given]}" for true, given in pairs]
         images = plots.captioned_images(x, run.dataset.image_shape, captions)
-        drawings.append(Drawing("misclassified", images))
+        drawings.append(Drawing("misclassified", images, {}))
     return drawings
 
 
@@ -142,7 +142,7 @@ def _save(folder: Path, drawings: Sequence[Drawing], about: dict[str, Any]) -> l
     """Save figures under their names."""
     paths = []
     for name, figure, own in drawings:
-        save = figures.save_png if isinstance(figure, np.ndarray) else plots.save
+        save: Any = figures.save_png if isinstance(figure, np.ndarray) else plots.save
         paths.append(save(folder / f"{name}.png", figure, about | own))
     return paths
 
