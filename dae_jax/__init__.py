@@ -43,19 +43,6 @@ if TYPE_CHECKING:
     from dae_jax.figures import tile_raster_images
     from dae_jax.training import bind, fit, optimiser, start_state
 
-_MODULES = (
-    "autoencoder",
-    "corruption",
-    "datasets",
-    "deep",
-    "early_stopping",
-    "evaluation",
-    "figures",
-    "objectives",
-    "stacked",
-    "supervised",
-    "training",
-)
 _NAMES = {
     "Dataset": "datasets",
     "InputError": "errors",
@@ -97,10 +84,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that ``--help`` need not wait for JAX."""
-    if name in _MODULES:
-        return import_module(f"dae_jax.{name}")
     if name in _NAMES:
         return getattr(import_module(f"dae_jax.{_NAMES[name]}"), name)
+    if name in __all__:
+        return import_module(f"dae_jax.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
