@@ -159,7 +159,7 @@ def shift(
     .. math:: x'_{i,j} = x_{i + u,\,j + v}, \qquad u, v \sim \mathrm{U}\{-d, \dots, d\}
 
     Outside of the image, the nearest pixel of its edge is repeated. This uses that pixels have
-    neighbours, which a dense network is never told: results with and without it are not comparable.
+    neighbours, which a dense network does not know: results with and without it are not comparable.
 
     Args:
         key: A JAX random key.

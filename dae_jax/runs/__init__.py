@@ -1,1 +1,1 @@
-"""Run directories: how a command trains, what it leaves behind, how it goes on."""
+"""Run directories: how a command trains, saves its models and resumes."""
