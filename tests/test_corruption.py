@@ -1,4 +1,4 @@
-"""The corruption processes: rates within k sigma, fresh noise for every key, nothing rescaled."""
+"""Random changes of an input: rates within k sigma, a new draw for every key, traced amounts."""
 
 import jax
 import jax.numpy as jnp
@@ -13,23 +13,23 @@ X = jnp.full(SHAPE, 0.25)
 
 
 @pytest.mark.parametrize("level", [0.1, 0.3, 0.5, 0.9])
-def test_masking_loses_the_asked_share_and_rescales_nothing(level):
+def test_masking_zeroes_its_share_of_the_pixels_and_rescales_none(level):
     out = np.asarray(corruption.mask(key(), X, level))
     assert set(np.unique(out)) == {np.float32(0), np.float32(0.25)}
     sigma = np.sqrt(level * (1 - level) / out.size)
     assert abs((out == 0).mean() - level) < 5 * sigma
 
 
-def test_masking_is_independent_from_pixel_to_pixel_and_image_to_image():
-    lost = np.asarray(corruption.mask(key(), X, 0.3) == 0, float)
-    for a, b in ((lost[:, 1:], lost[:, :-1]), (lost[1:], lost[:-1])):
+def test_masking_is_independent_between_pixels_and_between_images():
+    masked = np.asarray(corruption.mask(key(), X, 0.3) == 0, float)
+    for a, b in ((masked[:, 1:], masked[:, :-1]), (masked[1:], masked[:-1])):
         # the correlation of n independent pairs has standard error 1/sqrt(n)
         assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / np.sqrt(a.size)
-    # an image keeps Binomial(784, .7) pixels: the variance tells dependence within an image
-    assert abs(lost.sum(1).var() / (784 * 0.3 * 0.7) - 1) < 5 * np.sqrt(2 / 500)
+    # an image keeps Binomial(784, .7) pixels: dependence within an image would change the variance
+    assert abs(masked.sum(1).var() / (784 * 0.3 * 0.7) - 1) < 5 * np.sqrt(2 / 500)
 
 
-def test_no_level_changes_nothing_and_full_level_leaves_nothing():
+def test_level_0_changes_nothing_and_level_1_leaves_nothing():
     np.testing.assert_array_equal(corruption.mask(key(), X, 0.0), X)
     np.testing.assert_array_equal(corruption.gaussian(key(), X, 0.0), X)
     np.testing.assert_array_equal(corruption.salt_and_pepper(key(), X, 0.0), X)
@@ -37,13 +37,13 @@ def test_no_level_changes_nothing_and_full_level_leaves_nothing():
     assert set(np.unique(corruption.salt_and_pepper(key(), X, 1.0))) == {0.0, 1.0}
 
 
-def test_gaussian_noise_has_the_asked_mean_and_standard_deviation():
+def test_gaussian_noise_has_mean_0_and_its_standard_deviation():
     noise = np.asarray(corruption.gaussian(key(), X, 0.5) - X)
     assert abs(noise.mean()) < 5 * 0.5 / np.sqrt(noise.size)
     assert abs(noise.std() / 0.5 - 1) < 5 / np.sqrt(2 * noise.size)
 
 
-def test_salt_and_pepper_are_even():
+def test_salt_and_pepper_are_equally_likely():
     out = np.asarray(corruption.salt_and_pepper(key(), X, 0.4))
     for value, rate in ((0.0, 0.2), (1.0, 0.2), (0.25, 0.6)):
         assert abs((out == np.float32(value)).mean() - rate) < 5 * np.sqrt(
@@ -52,14 +52,14 @@ def test_salt_and_pepper_are_even():
 
 
 @pytest.mark.parametrize("noise", corruption.NOISES.values(), ids=corruption.NOISES)
-def test_another_key_is_other_noise_and_the_same_key_the_same(noise):
+def test_the_key_decides_the_noise(noise):
     first = noise(key(), X, 0.3)
     np.testing.assert_array_equal(first, noise(key(), X, 0.3))
     assert (first != noise(jax.random.fold_in(key(), 1), X, 0.3)).mean() > 0.1
 
 
 @pytest.mark.parametrize("noise", corruption.NOISES.values(), ids=corruption.NOISES)
-def test_the_level_is_traced_and_dtype_and_shape_stay(noise):
+def test_the_level_is_traced_and_dtype_and_shape_are_kept(noise):
     traces = []
 
     @jax.jit
@@ -75,6 +75,90 @@ def test_the_level_is_traced_and_dtype_and_shape_stay(noise):
 
 @pytest.mark.parametrize("corrupt", [corruption.mask, corruption.salt_and_pepper])
 @pytest.mark.parametrize("level", [30, -0.1, float("nan")])
-def test_a_level_that_is_no_probability_is_refused(corrupt, level):
+def test_a_level_that_is_not_a_probability_is_refused(corrupt, level):
     x = jnp.ones(4)
     refused(lambda: corrupt(jax.random.key(0), x, level), "corruption level", "[0, 1]", str(level))
+
+
+def test_corrupt_chooses_the_noise_by_name_and_none_leaves_the_input():
+    assert corruption.corrupt(key(), X, None) is X
+    for name, noise in corruption.NOISES.items():
+        np.testing.assert_array_equal(corruption.corrupt(key(), X, 0.3, name), noise(key(), X, 0.3))
+
+
+@pytest.mark.parametrize("q", [0.1, 0.5, 0.9])
+def test_dropout_drops_at_its_rate_and_keeps_the_mean(q):
+    n = 100_000
+    y = np.asarray(corruption.drop(key(1), jnp.full(n, 2.0), jnp.float32(q)))
+    # 5 standard deviations of a binomial share
+    assert abs((y == 0).mean() - q) < 5 * np.sqrt(q * (1 - q) / n)
+    np.testing.assert_allclose(y[y != 0], 2 / (1 - q), rtol=1e-6)
+    assert abs(y.mean() - 2) < 5 * 2 * np.sqrt(q / (1 - q) / n)
+
+
+# ---- shifts ---------------------------------------------------------------------------------
+
+
+def sources(shape, u, v):
+    """The source of each pixel: `u` below and `v` to the right, or the nearest on the edge."""
+    height, width, *_ = shape
+    rows = [min(max(i + u, 0), height - 1) for i in range(height)]
+    columns = [min(max(j + v, 0), width - 1) for j in range(width)]
+    return np.arange(np.prod(shape)).reshape(shape)[rows][:, columns].ravel()
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (7, 5, 3)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_each_image_is_shifted_by_its_own_distance_and_all_are_equally_likely(shape, dtype):
+    n, furthest = 1800, 2
+    images = np.random.default_rng(0).permuted(
+        np.tile(np.arange(np.prod(shape)), (n, 1)).astype(dtype), axis=1
+    )
+    out = corruption.shift(key(), images, shape, furthest)
+    assert out.dtype == dtype and out.shape == images.shape
+    distances = range(-furthest, furthest + 1)
+    seen = [
+        int((images[:, sources(shape, u, v)] == np.asarray(out)).all(1).sum())
+        for u in distances
+        for v in distances
+    ]
+    assert sum(seen) == n
+    sigma = np.sqrt(n * (1 / 25) * (24 / 25))
+    assert max(abs(count - n / 25) for count in seen) < 5 * sigma
+
+
+def test_distance_0_shifts_nothing_and_the_key_decides():
+    images = np.arange(3 * 20, dtype=np.uint8).reshape(3, 20)
+    np.testing.assert_array_equal(corruption.shift(key(), images, (4, 5), 0), images)
+    several = np.tile(images, (20, 1))
+    one = corruption.shift(key(), several, (4, 5), 3)
+    np.testing.assert_array_equal(corruption.shift(key(), several, (4, 5), 3), one)
+    assert (corruption.shift(key(8), several, (4, 5), 3) != one).any()
+
+
+def test_a_shifted_cost_gets_shifted_images_their_labels_and_another_key():
+    images, labels = np.eye(4, dtype=np.float32), np.arange(4)
+
+    def cost(params, batch, key, *, scale):
+        received.update(params=params, batch=batch, scale=scale)
+        return jax.random.uniform(key)
+
+    received = {}
+    drawn = corruption.shifted(cost, (2, 2), 1)("p", (images, labels), key(), scale=3)
+    x, y = received.pop("batch")
+    moving, rest = jax.random.split(key())
+    assert received == {"params": "p", "scale": 3} and np.array_equal(y, labels)
+    np.testing.assert_array_equal(x, corruption.shift(moving, images, (2, 2), 1))
+    assert (x != images).any() and drawn == jax.random.uniform(rest)
+
+
+def test_the_gradient_of_a_shifted_cost_is_that_of_the_shifted_images():
+    W, images = jnp.arange(6.0), np.eye(6, dtype=np.float32)
+
+    def cost(W, batch, key):
+        return (batch[0] @ W).sum()
+
+    gradient = jax.jit(jax.grad(corruption.shifted(cost, (2, 3), 1)))(W, (images, None), key())
+    moving, _ = jax.random.split(key())
+    expected = corruption.shift(moving, images, (2, 3), 1).sum(0)
+    np.testing.assert_allclose(gradient, expected)
