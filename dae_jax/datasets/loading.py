@@ -1,56 +1,88 @@
-"""Data sets by name or path, each in three parts: to train, to validate and to test."""
+"""Load a data set by name or path, split into training, validation and test images."""
 
 import difflib
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from dae_jax.datasets import arrays as formats
 from dae_jax.datasets import mnist
+from dae_jax.datasets.arrays import (
+    IDX_NAMES,
+    find_idx,
+    read_idx,
+    read_idx_folder,
+    read_npy,
+    read_npz,
+)
 from dae_jax.datasets.image_folder import IMAGE_SUFFIXES, read_image_folder
 from dae_jax.datasets.pickles import read_pickle
 from dae_jax.errors import InputError
 
+__all__ = [
+    "NAMES",
+    "Dataset",
+    "Split",
+    "holds_image_files",
+    "load",
+    "load_default",
+    "load_whole",
+]
+
 NAMES = ("mnist", "mnist-sample", "digits")
+"""Data sets that `load` knows by name."""
 
 _DIGITS = tuple("0123456789")
 _PICKLE = r"\.(pkl|pickle)(\.gz)?$"
+_IDX = r"[-.]idx\d?(-ubyte)?(\.gz)?$"
+_ENDING = r"([-.]idx\d?(-ubyte)?|\.npz|\.npy|\.pkl|\.pickle)?(\.gz)?$"
 _Parts = Mapping[str, tuple[np.ndarray, np.ndarray | None]]  # Images and labels as they are read.
 _Names = tuple[str, ...] | None
 _Shape = tuple[int, ...] | None
 
 
 class Split(NamedTuple):
-    """Images (n, d), uint8 or int32 pixels or float32 values, and labels (n,) int32 or None."""
+    """The images of one part of a data set, and their labels."""
 
     images: np.ndarray
+    """(n, d), pixels as uint8 or int32, or values as float32."""
     labels: np.ndarray | None
+    """(n,), int32 in 0 .. K-1; or None."""
 
     @property
     def n_classes(self) -> int:
-        """The number of classes K of labels 0 .. K-1; 0 without labels."""
+        """The number of classes K; 0 without labels."""
         return 0 if self.labels is None else int(self.labels.max(initial=-1)) + 1
 
 
 class Dataset(NamedTuple):
-    """Three parts of one data set, what it is called and where it came from.
-
-    image_shape is (h, w) or (h, w, 3), None where the images' shape is unknown; class_names holds
-    what labels 0, 1, ... stand for, None where they stand for themselves or there are none.
-    """
+    """A data set in three parts: for training, validation and testing."""
 
     name: str
+    """Its name, as in the names of files."""
     source: str
+    """The path or package that it was read from."""
     train: Split
     valid: Split
+    """May be empty, as may `test`."""
     test: Split
     image_shape: tuple[int, ...] | None
+    """(h, w) or (h, w, 3), whose product is d; None if it is unknown."""
     class_names: tuple[str, ...] | None
+    """The names of labels 0, 1, ...; None if they are not named."""
+    unlabelled: np.ndarray | None = None
+    """More images of the same kind without labels, for pretraining alone, (m, d); or None."""
+
+    @property
+    def pretraining_images(self) -> np.ndarray:
+        """The training images followed by those without labels, (n + m, d)."""
+        if self.unlabelled is None:
+            return self.train.images
+        return np.concatenate([self.train.images, self.unlabelled])
 
 
 def load(
@@ -59,28 +91,34 @@ def load(
     valid_fraction: float | None = None,
     image_size: tuple[int, int] | None = None,
 ) -> Dataset:
-    """Load a data set by name, or a user's own by path.
+    """Load a data set by name, or one of your own by path.
 
-    Integer images are pixels: uint8 if all of them lie in 0..255, int32 otherwise. Floating-point
-    images are taken as they are, as float32; booleans become 0 and 1. The training images keep the
-    order of their source; those of a folder of images, which is read class by class, are shuffled
-    with a fixed seed.
+    Integer images are pixels: uint8 if all values lie in 0..255, int32 otherwise. Floating-point
+    images become float32, with unchanged values; booleans become 0 and 1. The training images stay
+    in the order of their source, but those of a folder of images, which is read class by class, are
+    shuffled with a fixed seed.
 
     Args:
-        name_or_path: A string out of NAMES, which wins over a file of that name; or the path of a
-            folder of IDX files or of images, or of an .npz (x_train, y_train, x_test, y_test, or x
-            and y; only the first is needed), .npy (images), IDX (images) or .pkl[.gz] file.
-        valid_fraction: The part of the training images, in [0, 1), that is held out to validate,
-            and as many again to test if there is no test set: by class, with a fixed seed; 0.1 if
-            None. Only for data without a split of their own.
-        image_size: The (height, width) in pixels of a folder's images; see read_image_folder.
+        name_or_path: One of `NAMES` as a string, even if there is a file of that name; or the path
+            of a folder of IDX files or of images, or of an .npz (x_train, y_train, x_test, y_test,
+            or x and y; only the images to train on are needed), .npy (images), IDX (images) or
+            .pkl[.gz] file.
+        valid_fraction: The share of the training images, in [0, 1), that is held out for
+            validation, and as many again for testing if there is no test set. The split is
+            balanced by class and has a fixed seed. None means 0.1. Only for data without a split
+            of their own.
+        image_size: (height, width) in pixels for a folder of images; see `read_image_folder`.
+
+    Returns:
+        The data set.
 
     Raises:
-        InputError: No such data, or they are broken, or an argument does not fit them.
+        InputError: The data are not found, cannot be read or are malformed, or an argument does
+            not apply to them.
     """
     dataset = _load(name_or_path, valid_fraction, image_size)
     if holds_image_files(str(name_or_path)):
-        # A folder is read class by class, which no minibatch should be.
+        # Minibatches of a single class would spoil training.
         order = np.random.default_rng(0).permutation(len(dataset.train.images))
         images, labels = dataset.train
         train = Split(images[order], None if labels is None else labels[order])
@@ -88,72 +126,44 @@ def load(
     return dataset
 
 
-def _load(
-    name_or_path: str | os.PathLike,
-    valid_fraction: float | None,
-    image_size: tuple[int, int] | None,
-) -> Dataset:
-    """What `load` does, with the training images in the order of their source."""
-    known = isinstance(name_or_path, str) and name_or_path in NAMES
-    path = Path(name_or_path)
-    images_inside = not known and os.path.isdir(path) and not formats.find_idx(path)
-    if image_size is not None and not images_inside:
-        do = "leave --image-size out"
-        raise InputError("image_size", expected="a folder of images", got=name_or_path, do=do)
-    if valid_fraction is not None and not 0 <= valid_fraction < 1:
-        raise InputError("valid_fraction", expected="0 <= f < 1", got=valid_fraction, do="try 0.1")
-    name, names = str(name_or_path), _DIGITS
-    if not known:
-        parts, names = _read_own(path, name, image_size)
-        ending = r"([-.]idx\d?(-ubyte)?|\.npz|\.npy|\.pkl|\.pickle)?(\.gz)?$"
-        name, source = re.sub(ending, "", path.resolve().name), str(path)
-    elif name == "digits":
-        parts, source = _digits()
-    else:
-        _refuse_fraction(valid_fraction, name)
-        parts, source = mnist.read_mnist() if name == "mnist" else mnist.read_sample()
-    images, shape = _flat_images(parts, source)
-    labels, found = _class_indices(parts, source)
-    splits = {part: Split(images[part], labels.get(part)) for part in parts}
-    if "valid" in splits:
-        _refuse_fraction(valid_fraction, source)
-    else:
-        wanted = ("valid",) if "test" in splits else ("valid", "test")
-        fraction = 0.1 if valid_fraction is None else valid_fraction
-        splits |= _held_out(splits["train"], wanted, fraction)
-    return Dataset(name, source, **splits, image_shape=shape, class_names=names or found)
-
-
 def load_whole(
     name_or_path: str | os.PathLike, *, image_size: tuple[int, int] | None = None
 ) -> Dataset:
-    """Load a data set as its source has it: what comes in one part stays so, and in its order.
+    """Load a data set without a new split and without shuffling.
 
-    The arguments and errors are load's.
+    If the data have no split of their own, all images are training images, in the order of their
+    source.
+
+    Args:
+        name_or_path: See `load`.
+        image_size: See `load`.
+
+    Returns:
+        The data set.
+
+    Raises:
+        InputError: As for `load`.
     """
     pickled = re.search(_PICKLE, str(name_or_path).lower()) and not os.path.isdir(name_or_path)
-    fixed = pickled or name_or_path in ("mnist", "mnist-sample")
-    return _load(name_or_path, None if fixed else 0.0, image_size)
-
-
-def holds_image_files(name_or_path: str) -> bool:
-    """Whether that is an image in a file of its own, or a folder of them, which can be resized."""
-    if name_or_path in NAMES:
-        return False
-    if os.path.isdir(name_or_path):
-        return not formats.find_idx(Path(name_or_path))
-    return os.path.isfile(name_or_path) and name_or_path.lower().endswith(IMAGE_SUFFIXES)
+    fixed_split = pickled or name_or_path in ("mnist", "mnist-sample")
+    return _load(name_or_path, None if fixed_split else 0.0, image_size)
 
 
 def load_default(
     *, valid_fraction: float | None = None, image_size: tuple[int, int] | None = None
 ) -> Dataset:
-    """Load `mnist` where it can be had, otherwise `mnist-sample`: the result's name says which.
+    """Load ``mnist``, or ``mnist-sample`` if MNIST is not available.
 
-    The arguments are load's, which refuses all but None for these.
+    Args:
+        valid_fraction: See `load`. Any value but None is an error, since the split is fixed.
+        image_size: See `load`. Any value but None is an error.
+
+    Returns:
+        The data set, whose name says which of the two it is.
 
     Raises:
-        InputError: MNIST is here but wrong, or the sample cannot be had either.
+        InputError: MNIST is found but wrong, the sample is not installed either, or an argument is
+            not None.
     """
     try:
         return load("mnist", valid_fraction=valid_fraction, image_size=image_size)
@@ -161,9 +171,58 @@ def load_default(
         return load("mnist-sample")
 
 
+def holds_image_files(name_or_path: str) -> bool:
+    """Whether a path is an image file or a folder of image files, which can be resized.
+
+    Args:
+        name_or_path: See `load`; False for a name.
+    """
+    if name_or_path in NAMES:
+        return False
+    if os.path.isdir(name_or_path):
+        return not find_idx(Path(name_or_path))
+    return os.path.isfile(name_or_path) and name_or_path.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _load(
+    name_or_path: str | os.PathLike,
+    valid_fraction: float | None,
+    image_size: tuple[int, int] | None,
+) -> Dataset:
+    """Load a data set as `load` does, but without shuffling."""
+    is_name = isinstance(name_or_path, str) and name_or_path in NAMES
+    path = Path(name_or_path)
+    if image_size is not None and (is_name or not os.path.isdir(path) or find_idx(path)):
+        do = "leave --image-size out"
+        raise InputError("image_size", expected="a folder of images", got=name_or_path, do=do)
+    if valid_fraction is not None and not 0 <= valid_fraction < 1:
+        raise InputError("valid_fraction", expected="0 <= f < 1", got=valid_fraction, do="try 0.1")
+    name, class_names = str(name_or_path), _DIGITS
+    if not is_name:
+        parts, class_names = _read_path(path, name, image_size)
+        name, source = re.sub(_ENDING, "", path.resolve().name), str(path)
+    elif name == "digits":
+        parts, source = _digits()
+    else:
+        _refuse_fraction(valid_fraction, name)
+        parts, source = mnist.read_mnist() if name == "mnist" else mnist.read_sample()
+    images = _flat_images(parts, source)
+    labels, label_names = _class_indices(parts, source)
+    splits = {part: Split(images[part], labels.get(part)) for part in parts}
+    if "valid" in splits:
+        _refuse_fraction(valid_fraction, source)
+    else:
+        missing = ("valid",) if "test" in splits else ("valid", "test")
+        fraction = 0.1 if valid_fraction is None else valid_fraction
+        splits |= _held_out(splits["train"], missing, fraction)
+    shape = _image_shape(parts["train"][0].shape[1:])
+    train, valid, test = (splits[part] for part in ("train", "valid", "test"))
+    return Dataset(name, source, train, valid, test, shape, class_names or label_names)
+
+
 def _refuse_fraction(valid_fraction: float | None, what: object) -> None:
     if valid_fraction is not None:
-        expected, do = "none, since this data set's split is fixed", "leave it out"
+        expected, do = "none, because the split of this data set is fixed", "leave it out"
         raise InputError(f"valid_fraction for {what}", expected=expected, got=valid_fraction, do=do)
 
 
@@ -175,47 +234,60 @@ def _digits() -> tuple[_Parts, str]:
     return {"train": (scaled, np.asarray(labels))}, "sklearn.datasets.load_digits"
 
 
-def _read_own(path: Path, asked: str, image_size: tuple[int, int] | None) -> tuple[_Parts, _Names]:
-    """Read the parts that a user's own path holds, as they are, and the names of the classes."""
-    if not asked or not os.path.exists(path):
-        near = difflib.get_close_matches(asked, NAMES, 1)
+def _read_path(path: Path, given: str, image_size: tuple[int, int] | None) -> tuple[_Parts, _Names]:
+    """Read the parts in a file or folder, unchanged, and the names of the classes if it has any.
+
+    Args:
+        path: The file or folder.
+        given: The path as the user gave it, for errors.
+        image_size: See `load`.
+    """
+    if not given or not os.path.exists(path):
+        near = difflib.get_close_matches(given, NAMES, 1)
         do = f"did you mean {near[0]}?" if near else "check the path"
-        raise InputError("data", expected=f"{', '.join(NAMES)} or a path", got=repr(asked), do=do)
-    lower = path.name.lower()
-    if path.is_dir() and not formats.find_idx(path):
+        raise InputError("data", expected=f"{', '.join(NAMES)} or a path", got=repr(given), do=do)
+    name = path.name.lower()
+    if path.is_dir() and not find_idx(path):
         images, labels, class_names = read_image_folder(path, image_size)
         return {"train": (images, labels)}, class_names
     if path.is_dir():
-        keys = dict(zip(formats.IDX_NAMES, ("x_train", "y_train", "x_test", "y_test"), strict=True))
-        arrays = {keys[part]: x for part, x in formats.read_idx_folder(path).items()}
-    elif lower.endswith(".npz"):
-        arrays = formats.read_npz(path)
-    elif lower.endswith(".npy"):
-        arrays = {"x": formats.read_npy(path)}
-    elif re.search(r"[-.]idx\d?(-ubyte)?(\.gz)?$", lower):
-        arrays = {"x": formats.read_idx(path)}
-    elif re.search(_PICKLE, lower):
+        keys = dict(zip(IDX_NAMES, ("x_train", "y_train", "x_test", "y_test"), strict=True))
+        arrays = {keys[part]: array for part, array in read_idx_folder(path).items()}
+        return _parts_by_name(arrays, path), None
+    if name.endswith(".npz"):
+        return _parts_by_name(read_npz(path), path), None
+    if name.endswith(".npy"):
+        return {"train": (read_npy(path), None)}, None
+    if re.search(_IDX, name):
+        return {"train": (read_idx(path), None)}, None
+    if re.search(_PICKLE, name):
         return dict(zip(("train", "valid", "test"), read_pickle(path), strict=True)), None
-    else:
-        expected = "a folder, or a file .npz, .npy, .pkl[.gz], .idx[.gz] or -idx3-ubyte[.gz]"
-        raise InputError(path, expected=expected, got="another", do="convert it to .npz")
-    ends = {"train": "_train", "test": "_test"} if "x_train" in arrays else {"train": ""}
-    pairs = {part: (arrays.get(f"x{end}"), arrays.get(f"y{end}")) for part, end in ends.items()}
-    parts: _Parts = {part: (x, y) for part, (x, y) in pairs.items() if x is not None}
+    expected = "a folder, or a file .npz, .npy, .pkl[.gz], .idx[.gz] or -idx3-ubyte[.gz]"
+    raise InputError(path, expected=expected, got="another format", do="convert it to .npz")
+
+
+def _parts_by_name(arrays: Mapping[str, np.ndarray], path: Path) -> _Parts:
+    """Pair arrays named x_train, y_train, x_test, y_test, or x and y, to images and labels."""
+    suffixes = {"train": "_train", "test": "_test"} if "x_train" in arrays else {"train": ""}
+    parts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {
+        part: (arrays[f"x{suffix}"], arrays.get(f"y{suffix}"))
+        for part, suffix in suffixes.items()
+        if f"x{suffix}" in arrays
+    }
     if "train" not in parts or ("x_test" not in arrays and "y_test" in arrays):
         expected, got = "x_train[, y_train][, x_test[, y_test]] or x[, y]", ", ".join(arrays)
         raise InputError(path, expected=expected, got=got or "nothing", do="rename the arrays")
-    return parts, None
+    return parts
 
 
-def _flat_images(parts: _Parts, source: str) -> tuple[dict[str, np.ndarray], _Shape]:
-    """Give each part's images as (n, d), all of one type, and one image's shape if it is known."""
+def _flat_images(parts: _Parts, source: str) -> dict[str, np.ndarray]:
+    """The images of each part as (n, d), with one d and one type for all, and finite."""
     flat = {}
     for part, (array, _) in parts.items():
         what, do = f"{source} ({part} images)", "give one array of images of one size"
         got = f"shape {array.shape} of {array.dtype}"
-        ranked = array.ndim in (2, 3) or (array.ndim == 4 and array.shape[3] in (1, 3))
-        if array.dtype.kind not in "biuf" or not ranked:
+        right_shape = array.ndim in (2, 3) or (array.ndim == 4 and array.shape[3] in (1, 3))
+        if array.dtype.kind not in "biuf" or not right_shape:
             expected = "numbers of shape (n, d), (n, h, w) or (n, h, w, 1 or 3)"
             raise InputError(what, expected=expected, got=got, do=do)
         if array.size == 0:
@@ -223,84 +295,108 @@ def _flat_images(parts: _Parts, source: str) -> tuple[dict[str, np.ndarray], _Sh
         flat[part] = array.reshape(len(array), -1)
     widths = {part: array.shape[1] for part, array in flat.items()}
     kinds = {part: "integer" if x.dtype.kind in "iu" else "float" for part, x in flat.items()}
-    for what, facts in (("of one width", widths), ("all integer or all float", kinds)):
-        if len(set(facts.values())) > 1:
-            do = "prepare all parts alike"
-            raise InputError(source, expected=f"images {what}", got=facts, do=do)
-    dtype = np.float32
-    if "integer" in kinds.values():
-        low, high = min(x.min() for x in flat.values()), max(x.max() for x in flat.values())
-        dtype = np.uint8 if low >= 0 and high <= 255 else np.int32
-        if high > np.iinfo(dtype).max or low < np.iinfo(dtype).min:
-            got, do = f"{low} to {high}", "give them as float32"
-            raise InputError(source, expected="images of 32-bit integers", got=got, do=do)
-    with np.errstate(over="ignore"):  # What float32 cannot hold is told as infinite below.
+    for expected, got in (("of one width", widths), ("all integer or all float", kinds)):
+        if len(set(got.values())) > 1:
+            do = "prepare all parts in the same way"
+            raise InputError(source, expected=f"images {expected}", got=got, do=do)
+    dtype = _integer_dtype(flat, source) if kinds["train"] == "integer" else np.float32
+    with np.errstate(over="ignore"):  # Values too large for float32 become infinite; see below.
         flat = {part: array.astype(dtype, copy=False) for part, array in flat.items()}
     for part, array in flat.items():
         if not (finite := np.isfinite(array)).all():
             i, j = divmod(int(finite.argmin()), array.shape[1])
-            got, do = f"{array[i, j]} in image {i} at value {j}", "mend that image or leave it out"
+            got, do = (
+                f"{array[i, j]} in image {i} at value {j}",
+                "correct it or leave the image out",
+            )
             what = f"{source} ({part} images)"
             raise InputError(what, expected="finite numbers of float32", got=got, do=do)
-    shape = parts["train"][0].shape[1:]
-    shape = shape[:2] if shape[2:] == (1,) else shape
+    return flat
+
+
+def _integer_dtype(images: Mapping[str, np.ndarray], source: str) -> type[np.integer]:
+    """The smaller of uint8 and int32 that holds all parts of integer images."""
+    low, high = min(x.min() for x in images.values()), max(x.max() for x in images.values())
+    dtype = np.uint8 if low >= 0 and high <= 255 else np.int32
+    if high > np.iinfo(dtype).max or low < np.iinfo(dtype).min:
+        got, do = f"{low} to {high}", "give them as float32"
+        raise InputError(source, expected="images of 32-bit integers", got=got, do=do)
+    return dtype
+
+
+def _image_shape(shape: tuple[int, ...]) -> _Shape:
+    """The (h, w) or (h, w, 3) of an image; vectors count as square images if their length fits."""
     if len(shape) == 1:
         side = math.isqrt(shape[0])
-        shape = (side, side) if side * side == shape[0] else None
-    return flat, shape
+        return (side, side) if side * side == shape[0] else None
+    return shape[:2] if shape[2:] == (1,) else shape
 
 
 def _class_indices(parts: _Parts, source: str) -> tuple[dict[str, np.ndarray], _Names]:
-    """Give the labels there are as 0..K-1, and what those stand for if they were others before."""
-    labels = {}
-    for part, (images, array) in parts.items():
-        if array is None:
-            continue
-        what, n = f"{source} ({part} labels)", len(images)
-        array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
-        if array.shape != (n,):
-            do = "give each image its class's index (labels.argmax(axis=1) turns one-hot into it)"
-            raise InputError(what, expected=f"shape ({n},)", got=f"{array.shape}", do=do)
-        if array.dtype.kind == "S":
-            array = np.char.decode(array, "utf-8", "replace")
-        elif array.dtype.kind != "U":
-            with np.errstate(invalid="ignore"):
-                whole = array.astype(np.int64)
-            if (wrong := (whole != array) | (whole < 0)).any():
-                i = int(wrong.argmax())
-                got, do = f"{array[i]} at index {i}", "mend that label or leave the image out"
-                raise InputError(what, expected="integers of at least 0", got=got, do=do)
-            array = whole
-        labels[part] = array
+    """The labels of the parts that have any, as 0 .. K-1, and their names if they were others."""
+    labels = {
+        part: _checked_labels(array, len(images), f"{source} ({part} labels)")
+        for part, (images, array) in parts.items()
+        if array is not None
+    }
     if not labels:
         return {}, None
     classes, indices = np.unique(np.concatenate([*labels.values()]), return_inverse=True)
-    cuts = np.cumsum([len(array) for array in labels.values()])[:-1]
-    mapped = dict(zip(labels, np.split(indices.astype(np.int32), cuts), strict=True))
-    named = classes.tolist() != list(range(len(classes)))
-    return mapped, tuple(map(str, classes)) if named else None
+    ends = np.cumsum([len(array) for array in labels.values()])[:-1]
+    mapped = dict(zip(labels, np.split(indices.astype(np.int32), ends), strict=True))
+    renamed = classes.tolist() != list(range(len(classes)))
+    return mapped, tuple(map(str, classes)) if renamed else None
 
 
-def _held_out(train: Split, wanted: tuple[str, ...], fraction: float) -> dict[str, Split]:
-    """Split the training set anew, sharing every class out alike, as near as can be."""
-    if fraction * len(wanted) >= 1:
-        expected = f"less than {1 / len(wanted)}, to leave something to train on"
+def _checked_labels(labels: np.ndarray, n: int, what: str) -> np.ndarray:
+    """Labels, (n,), as text or as int64 of at least 0."""
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.shape != (n,):
+        do = "give the index of each image's class (labels.argmax(axis=1) of one-hot labels)"
+        raise InputError(what, expected=f"shape ({n},)", got=f"{labels.shape}", do=do)
+    if labels.dtype.kind == "S":
+        return np.char.decode(labels, "utf-8", "replace")
+    if labels.dtype.kind == "U":
+        return labels
+    with np.errstate(invalid="ignore"):
+        integers = labels.astype(np.int64)
+    if (wrong := (integers != labels) | (integers < 0)).any():
+        i = int(wrong.argmax())
+        got, do = f"{labels[i]} at index {i}", "correct that label or leave the image out"
+        raise InputError(what, expected="integers of at least 0", got=got, do=do)
+    return integers
+
+
+def _held_out(train: Split, missing: Sequence[str], fraction: float) -> dict[str, Split]:
+    """Split the training set into the missing parts and a rest, with every class in proportion.
+
+    Args:
+        train: All images.
+        missing: The parts to make, each of the given fraction of all images.
+        fraction: In [0, 1).
+
+    Returns:
+        The missing parts, and the remaining images as ``train``, each in the order of the source.
+    """
+    if fraction * len(missing) >= 1:
+        expected = f"less than {1 / len(missing)}, so that training images remain"
         raise InputError("valid_fraction", expected=expected, got=fraction, do="try 0.1")
     n, rng = len(train.images), np.random.default_rng(0)
     classes = np.zeros(n, np.int32) if train.labels is None else train.labels
     groups = np.split(np.argsort(classes, kind="stable"), np.cumsum(np.bincount(classes))[:-1])
-    groups = [group for group in groups if len(group)]  # A class may be in the test set alone.
-    place = np.empty(n)
+    groups = [group for group in groups if len(group)]  # Some classes may be in the test set only.
+    position = np.empty(n)
     for group in groups:
-        # Spread each class evenly over one line that all share, and cut the parts off its front;
-        # one image of each goes to the end, since a class that is never trained on has no use.
+        # The images of each class are spread evenly over [0, 1), and those with the lowest
+        # positions are held out. One image per class comes last, so that it is trained on.
         shuffled = rng.permutation(group)
-        place[shuffled] = (np.arange(len(group)) + rng.random()) / len(group)
-        place[shuffled[-1]] = np.inf
-    line = np.argsort(place, kind="stable")
-    count = min(max(1, round(fraction * n)) if fraction else 0, (n - len(groups)) // len(wanted))
-    cuts, splits = [count * (i + 1) for i in range(len(wanted))], {}
-    for part, places in zip((*wanted, "train"), np.split(line, cuts), strict=True):
-        at = np.sort(places)
-        splits[part] = Split(train.images[at], None if train.labels is None else train.labels[at])
+        position[shuffled] = (np.arange(len(group)) + rng.random()) / len(group)
+        position[shuffled[-1]] = np.inf
+    order = np.argsort(position, kind="stable")
+    count = min(max(1, round(fraction * n)) if fraction else 0, (n - len(groups)) // len(missing))
+    ends, splits = [count * (i + 1) for i in range(len(missing))], {}
+    for part, indices in zip((*missing, "train"), np.split(order, ends), strict=True):
+        rows = np.sort(indices)
+        labels = None if train.labels is None else train.labels[rows]
+        splits[part] = Split(train.images[rows], labels)
     return splits
