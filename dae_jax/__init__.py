@@ -1,8 +1,109 @@
 """Denoising autoencoders in functional JAX: the deeplearning.net tutorial, alive again.
 
-The package imports nothing heavy by itself; take what you need from its modules::
+A model is a pytree of parameters and a pure ``cost(params, batch, key) -> scalar``; one training
+loop trains all of them. The names a user needs first are here, and are imported when first used::
 
-    from dae_jax import autoencoder, corruption, datasets, figures, objectives, training
+    import dae_jax
+
+    mnist = dae_jax.load("mnist-sample")
+
+======================================================================  ============================
+the equations: `autoencoder`, `corruption`, `objectives`, `stacked`,    what the tutorial teaches
+`deep`, `supervised`
+`training`, `early_stopping`, `evaluation`                              train and evaluate a model
+`datasets`                                                              load images
+`figures`                                                               sheets of filters, plots
+`train`, `pretrain`, `predict`, `transform`, `reproduce`                the commands
+`settings`, `runs`, `experiments`                                       what the commands consist of
+======================================================================  ============================
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from dae_jax import (
+        autoencoder,
+        corruption,
+        datasets,
+        deep,
+        early_stopping,
+        evaluation,
+        figures,
+        objectives,
+        stacked,
+        supervised,
+        training,
+    )
+    from dae_jax.datasets import Dataset, Split, load
+    from dae_jax.errors import InputError
+    from dae_jax.evaluation import apply
+    from dae_jax.figures import tile_raster_images
+    from dae_jax.training import bind, fit, optimiser, start_state
+
+_MODULES = (
+    "autoencoder",
+    "corruption",
+    "datasets",
+    "deep",
+    "early_stopping",
+    "evaluation",
+    "figures",
+    "objectives",
+    "stacked",
+    "supervised",
+    "training",
+)
+_NAMES = {
+    "Dataset": "datasets",
+    "InputError": "errors",
+    "Split": "datasets",
+    "apply": "evaluation",
+    "bind": "training",
+    "fit": "training",
+    "load": "datasets",
+    "optimiser": "training",
+    "start_state": "training",
+    "tile_raster_images": "figures",
+}
+
+__all__ = [
+    "Dataset",
+    "InputError",
+    "Split",
+    "__version__",
+    "apply",
+    "autoencoder",
+    "bind",
+    "corruption",
+    "datasets",
+    "deep",
+    "early_stopping",
+    "evaluation",
+    "figures",
+    "fit",
+    "load",
+    "objectives",
+    "optimiser",
+    "stacked",
+    "start_state",
+    "supervised",
+    "tile_raster_images",
+    "training",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that ``--help`` need not wait for JAX."""
+    if name in _MODULES:
+        return import_module(f"dae_jax.{name}")
+    if name in _NAMES:
+        return getattr(import_module(f"dae_jax.{_NAMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -8,7 +8,7 @@ r"""The denoising autoencoder (dA): equations (1) to (4) of the tutorial as pure
 
 with :math:`s` the logistic sigmoid and :math:`\tilde x` a corrupted copy of :math:`x`
 (deeplearning.net tutorial, "Denoising Autoencoders"; Vincent et al., ICML 2008). A model is its
-parameters; every function below takes them first and keeps nothing.
+parameters; every function below takes them as its first argument and keeps no state.
 """
 
 from typing import Literal, NamedTuple
@@ -22,9 +22,26 @@ from dae_jax import corruption, objectives
 from dae_jax.errors import InputError
 from dae_jax.objectives import AnyArray
 
+__all__ = [
+    "AnyParams",
+    "Params",
+    "UntiedParams",
+    "cost",
+    "decode",
+    "decode_logits",
+    "decoder_weights",
+    "denoising_cost",
+    "encode",
+    "init",
+    "init_tutorial",
+    "pixels",
+    "reconstruct",
+    "weight_range",
+]
+
 
 class Params(NamedTuple):
-    """Tied weights, equation (3): there is one matrix, and the decoder reads its transpose."""
+    """Parameters with tied weights, equation (3): the decoder uses the transpose of `W`."""
 
     W: Float[AnyArray, "visible hidden"]
     b: Float[AnyArray, "hidden"]
@@ -32,7 +49,7 @@ class Params(NamedTuple):
 
 
 class UntiedParams(NamedTuple):
-    """Untied weights: the decoder's matrix is a parameter of its own."""
+    """Parameters with untied weights: the decoder has its own matrix `W_prime`."""
 
     W: Float[AnyArray, "visible hidden"]
     b: Float[AnyArray, "hidden"]
@@ -53,24 +70,26 @@ def init(
     b: ArrayLike | None = None,
     b_prime: ArrayLike | None = None,
 ) -> AnyParams:
-    r"""Fresh parameters: uniform weights, zero biases.
+    r"""Draw initial parameters: uniform weights, zero biases.
 
     .. math:: W_{ij} \sim U(-r, r), \qquad r = 4\sqrt{6 / (n_{visible} + n_{hidden})}
 
-    which is the range that Glorot & Bengio (2010) advise for sigmoid units.
+    the range that Glorot & Bengio (2010) recommend for sigmoid units.
+
+    The last three of its seven parameters are the tutorial's own, for sharing weights.
 
     Args:
         key: A JAX random key.
         n_visible: Number of inputs (pixels), at least 1.
         n_hidden: Number of hidden units, at least 1.
-        tied: Whether the decoder reads ``W.T``; if not it gets a `W_prime` drawn like `W`.
-        W: Weights (n_visible, n_hidden) to use instead of a draw: how a layer shares its weights
-            with another network, the tutorial's "shared variables".
-        b: Hidden bias (n_hidden,), likewise.
-        b_prime: Visible bias (n_visible,), likewise.
+        tied: Whether the decoder uses ``W.T``; if not, it gets a `W_prime` drawn like `W`.
+        W: Weights (n_visible, n_hidden) to use instead of a draw, to share weights with another
+            network (the tutorial's "shared variables").
+        b: Hidden bias (n_hidden,) to use instead of zeros.
+        b_prime: Visible bias (n_visible,) to use instead of zeros.
 
     Raises:
-        InputError: A size below 1, or an array of another shape than the sizes ask for.
+        InputError: A size below 1, or an array whose shape does not fit the sizes.
     """
     _check_sizes(n_visible, n_hidden)
     r = weight_range(n_visible, n_hidden)
@@ -94,17 +113,18 @@ def init_tutorial(
     b: ArrayLike | None = None,
     b_prime: ArrayLike | None = None,
 ) -> AnyParams:
-    """The tutorial's very first weights, bit for bit, drawn by NumPy's legacy generator.
+    """Draw the tutorial's initial weights, bit for bit, with NumPy's legacy generator.
 
-    The original draws one number below 2**30 (it seeds Theano's corruption stream), then the
-    weights; an untied `W_prime`, which the original has not, is drawn after them.
+    The original draws one number below 2**30 (the seed of Theano's corruption stream), then the
+    weights. An untied `W_prime`, which the original does not have, is drawn after them. The seven
+    parameters are those of `init`.
 
     Args:
-        seed: The tutorial uses 123; 0 to 2**32 - 1.
-        n_visible: See `init`, as for the arguments that follow.
+        seed: 0 to 2**32 - 1; the tutorial uses 123.
+        n_visible: See `init`, as for the following arguments.
 
     Raises:
-        InputError: As `init` does, and for a seed out of range.
+        InputError: As for `init`, or a seed out of range.
 
     >>> [round(float(w), 6) for w in init_tutorial(123, 784, 500).W[0, :3]]
     [0.116459, -0.039117, 0.104389]
@@ -121,17 +141,17 @@ def init_tutorial(
 
 
 def weight_range(n_visible: int, n_hidden: int) -> float:
-    """The half-width of the initial weights' uniform distribution; see `init`."""
+    """The half-width r of the initial weights' uniform distribution; see `init`."""
     return 4 * float(np.sqrt(6 / (n_visible + n_hidden)))
 
 
 def encode(params: AnyParams, x: Float[AnyArray, "... visible"]) -> Float[AnyArray, "... hidden"]:
-    """Equation (1), the code: ``y = s(x W + b)``, each unit in (0, 1)."""
+    """The code, equation (1): ``y = s(x W + b)``, each unit in (0, 1)."""
     return jax.nn.sigmoid(x @ params.W + params.b)
 
 
 def decoder_weights(params: AnyParams) -> Float[AnyArray, "hidden visible"]:
-    """Equation (3): ``W.T`` for tied weights, `W_prime` for untied ones."""
+    """The decoder's matrix, equation (3): ``W.T`` if the weights are tied, else `W_prime`."""
     return params.W.T if isinstance(params, Params) else params.W_prime
 
 
@@ -143,14 +163,14 @@ def decode_logits(
 
 
 def decode(params: AnyParams, y: Float[AnyArray, "... hidden"]) -> Float[AnyArray, "... visible"]:
-    """Equation (2), the reconstruction from a code: ``z = s(y W' + b')``, in (0, 1)."""
+    """The reconstruction from a code, equation (2): ``z = s(y W' + b')``, in (0, 1)."""
     return jax.nn.sigmoid(decode_logits(params, y))
 
 
 def reconstruct(
     params: AnyParams, x: Float[AnyArray, "... visible"]
 ) -> Float[AnyArray, "... visible"]:
-    """Equations (1) and (2) in turn: what the autoencoder makes of `x`."""
+    """The reconstruction of `x`, equations (1) and (2) in turn."""
     return decode(params, encode(params, x))
 
 
@@ -161,24 +181,22 @@ def cost(
     objective: Literal["cross-entropy", "squared-error"] = "cross-entropy",
     decoder: Literal["sigmoid", "linear"] = "sigmoid",
 ) -> Float[AnyArray, ""]:
-    """How far the reconstruction of the corrupted `x_tilde` is from the clean `x`.
+    """The cost of reconstructing the clean `x` from its corrupted copy `x_tilde`.
 
     Args:
         params: The model.
         x: Clean images; in [0, 1] unless the decoder is linear.
-        x_tilde: Their corrupted copies, the only thing that the encoder sees.
+        x_tilde: Corrupted copies of them, all that the encoder sees.
         objective: Equation (4), or the squared error.
-        decoder: ``"sigmoid"`` is equation (2); ``"linear"`` leaves its sigmoid away, for inputs
-            that are not in [0, 1] (Vincent et al. 2010, section 2.2), and fits the squared error
-            alone.
+        decoder: ``"sigmoid"`` is equation (2); ``"linear"`` leaves out its sigmoid, for inputs
+            that are not in [0, 1] (Vincent et al. 2010, section 2.2), with the squared error only.
 
     Returns:
         A scalar: summed over the pixels, averaged over the minibatch.
     """
     a = decode_logits(params, encode(params, x_tilde))
-    if objective == "cross-entropy":
-        return objectives.cross_entropy(a, x)
-    return objectives.squared_error(jax.nn.sigmoid(a) if decoder == "sigmoid" else a, x)
+    output = jax.nn.sigmoid if decoder == "sigmoid" else lambda a: a
+    return objectives.reconstruction(a, x, objective, output)
 
 
 def denoising_cost(
@@ -192,28 +210,31 @@ def denoising_cost(
     objective: Literal["cross-entropy", "squared-error"] = "cross-entropy",
     decoder: Literal["sigmoid", "linear"] = "sigmoid",
 ) -> Float[AnyArray, ""]:
-    """The cost that training minimises: scale the pixels, corrupt them afresh, reconstruct.
+    """The cost that training minimises: scale the pixels, corrupt them anew, reconstruct them.
+
+    Its eight parameters are a cost's three, two numbers for `training.bind`, and three names that
+    select code.
 
     Args:
         params: The model.
         batch: Images as the data set holds them; see `pixels`.
-        key: A fresh key for this minibatch's noise.
-        level: Corruption level (or standard deviation, for Gaussian noise).
-        pixel_scale: What integer pixels are divided by.
+        key: A new key for this minibatch's noise.
+        level: Corruption level or, for Gaussian noise, standard deviation.
+        pixel_scale: Divisor of integer pixels.
         noise: A name in `corruption.NOISES`.
         objective: See `cost`, as for `decoder`.
     """
     x = pixels(batch, pixel_scale)
-    return cost(params, x, corruption.NOISES[noise](key, x, level), objective, decoder)
+    return cost(params, x, corruption.corrupt(key, x, level, noise), objective, decoder)
 
 
 def pixels(
     batch: Real[AnyArray, "..."], pixel_scale: float | Float[AnyArray, ""]
 ) -> Float[AnyArray, "..."]:
-    """Images as the model sees them: integers are divided by `pixel_scale`, floats stay.
+    """Images as the model sees them: integers are divided by `pixel_scale`, floats are unchanged.
 
-    Images wait on the device as bytes, a quarter of the memory of floats, and become numbers in
-    [0, 1] only inside the training step.
+    Images stay on the device as bytes, which take a quarter of the memory of floats, and become
+    numbers in [0, 1] only inside the training step.
     """
     scale = jnp.asarray(pixel_scale, float)
     return batch.astype(scale.dtype) / scale if jnp.issubdtype(batch.dtype, jnp.integer) else batch
@@ -233,7 +254,7 @@ def _assemble(
     b_prime: ArrayLike | None,
     W_prime: ArrayLike | None,
 ) -> AnyParams:
-    """The parameters as device arrays in JAX's default float type, their shapes checked."""
+    """Check the shapes; return the parameters as arrays of JAX's default float type."""
 
     def array(name: str, value: ArrayLike | None, *shape: int) -> Array:
         value = jnp.zeros(shape) if value is None else jnp.asarray(value, float)

@@ -1,101 +1,22 @@
-"""What every command does alike: parse flags, set JAX up, show progress, end with a clear line."""
+"""Shared behaviour of the commands: errors in one line, JAX set-up, progress, Ctrl-C."""
 
 import contextlib
-import io
-import json
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from dae_jax.errors import InputError
-from dae_jax.settings import train as config
 
-C = TypeVar("C")
-
-
-def parse(kind: type[C], argv: Sequence[str], prog: str, default: C | None = None) -> C:
-    """Read flags into the frozen dataclass `kind`, by tyro; ``--help`` prints and exits.
-
-    Raises:
-        InputError: A flag that is not known, or a value that is none.
-    """
-    import tyro
-
-    # tyro's own opposite of --tied is --no-tied; the field says untied.
-    argv = ["--no-tied" if word == "--untied" else word for word in argv]
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
-                kind,
-                prog=prog,
-                args=argv,
-                default=kind() if default is None else default,
-                config=(tyro.conf.OmitArgPrefixes,),
-            )
-    except SystemExit as exit:
-        if not exit.code:
-            raise
-        raise InputError(_in_one_line(complaint.getvalue()), do=f"see {prog} --help") from None
-
-
-def _in_one_line(box: str) -> str:
-    """What tyro says in a box, without the box and without the hints that `--help` gives too."""
-    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
-    told: list[str] = []
-    for line in lines:
-        if set(line) <= {"─"} and told:
-            break
-        told.append(line)
-    return " ".join(told).rstrip(".")
-
-
-def settings_to_resume(asked: C, argv: Sequence[str], prog: str, may_grow: str) -> C:
-    """The settings of the run in ``--run-dir``, after a look whether the flags agree with them.
-
-    Args:
-        asked: What the flags alone say.
-        argv: The flags.
-        prog: The command.
-        may_grow: The name of the setting that may be larger than it was.
-
-    Returns:
-        The run's settings, with this call's length and places for output; `asked` itself, where
-        there is no run yet.
-
-    Raises:
-        InputError: There is something else, or the run's settings are others.
-    """
-    folder = Path(str(asked.output.run_dir))  # type: ignore[attr-defined]
-    path = folder / "config.json"
-    if not path.exists():
-        if folder.exists() and any(folder.iterdir()):
-            raise InputError(f"--resume: {folder} holds no run", do="check the path of --run-dir")
-        print(f"no run in {folder} yet: starting from the beginning")
-        return asked
-    try:
-        saved = config.from_json(type(asked), json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}", do="start again in another one") from error
-    # Parsed once more with the run's own settings as defaults, only what was asked for can differ.
-    asked = parse(type(asked), argv, prog, default=saved)
-    differing = config.differences(saved, asked, may_grow)
-    if differing:
-        raise InputError(
-            f"--resume: the run in {folder} has another configuration ({'; '.join(differing)})",
-            do="leave these flags away, or choose another --run-dir",
-        )
-    return asked
+__all__ = ["Progress", "interruptible", "run", "set_up_jax"]
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
-    """Call a command's `main` and turn what the user can mend into one line and status 2.
+    """Call a command's `main`; print an `InputError` as one line.
 
     Returns:
-        0, what `main` returned, 2 after an `InputError`, or 130 after Ctrl-C.
+        The exit status: that of `main`, 2 after an `InputError`, 130 after Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else argv
     try:
@@ -113,9 +34,9 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
 
 
 def set_up_jax(precision: str, n_members: int) -> None:
-    """Choose precision, devices and the compilation cache, before anything is computed.
+    """Set precision, devices and the compilation cache of JAX, before anything is computed.
 
-    A sweep on CPU gets a device a core, so that its members can be spread over the cores.
+    A sweep on a CPU gets one device per core, so that its members can use all cores.
     """
     import jax
     import platformdirs
@@ -125,13 +46,13 @@ def set_up_jax(precision: str, n_members: int) -> None:
     else:
         jax.config.update("jax_default_matmul_precision", precision)
     if n_members > 1:
-        with contextlib.suppress(RuntimeError):  # devices exist already: take what there is
+        with contextlib.suppress(RuntimeError):  # the devices are already set up: use them
             jax.config.update("jax_num_cpu_devices", min(n_members, _cores()))
     if not jax.config.values["jax_compilation_cache_dir"]:
         cache = os.path.join(platformdirs.user_cache_dir("dae_jax"), "xla")
         jax.config.update("jax_compilation_cache_dir", cache)
-    # The epoch compiles in less than the second below which JAX would not keep it. The cache is a
-    # comfort: one that cannot be written is no reason to say anything.
+    # By default JAX does not cache programs that compile in less than a second, as the epoch does.
+    # The cache is a convenience: no warning if it cannot be written.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     warnings.filterwarnings("ignore", message=".*persistent compilation cache")
 
@@ -142,7 +63,7 @@ def _cores() -> int:
 
 
 class Progress:
-    """Epochs as they pass: a live bar in a terminal, about twenty plain lines elsewhere."""
+    """Progress over epochs: a live bar in a terminal, about twenty plain lines elsewhere."""
 
     def __init__(self, epochs: int, start: int = 0, title: str = ""):
         from rich.console import Console
@@ -163,12 +84,12 @@ class Progress:
                 TextColumn(self._title),
                 MofNCompleteColumn(),
                 BarColumn(),
-                TextColumn("{task.fields[told]}"),
+                TextColumn("{task.fields[report]}"),
                 TimeRemainingColumn(),
                 TextColumn("left"),
                 console=self._console,
             )
-            self._task = self._bar.add_task("", total=epochs, completed=start, told="compiling")
+            self._task = self._bar.add_task("", total=epochs, completed=start, report="compiling")
             self._bar.start()
 
     def __enter__(self) -> "Progress":
@@ -178,33 +99,37 @@ class Progress:
         if self._bar:
             self._bar.stop()
 
-    def tell(self, epoch: int, words: str, images_per_second: float, seconds_left: float) -> None:
-        """Show an epoch that has ended, counted from 1."""
-        told = f"{words}  {images_per_second:,.0f} images/s"
+    def show(self, epoch: int, words: str, images_per_second: float, seconds_left: float) -> None:
+        """Show a finished epoch, counted from 1."""
+        report = f"{words}  {images_per_second:,.0f} images/s"
         if self._bar:
-            self._bar.update(self._task, completed=epoch, told=told)
+            self._bar.update(self._task, completed=epoch, report=report)
         elif epoch % max(1, self._epochs // 20) == 0 or epoch == self._epochs:
             print(
-                f"{self._title} {epoch}/{self._epochs}  {told}  {seconds_left:.0f} s left",
+                f"{self._title} {epoch}/{self._epochs}  {report}  {seconds_left:.0f} s left",
                 flush=True,
             )
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Make the first Ctrl-C only be told, by the function yielded; a second one interrupts."""
+    """Install a SIGINT handler: the first Ctrl-C sets a flag, the second one interrupts.
+
+    Yields:
+        A function that returns whether Ctrl-C has been pressed.
+    """
     import signal
 
-    asked = False
+    pressed = False
 
-    def ask(*_: Any) -> None:
-        nonlocal asked
-        asked = True
+    def note(*_: Any) -> None:
+        nonlocal pressed
+        pressed = True
         signal.signal(signal.SIGINT, before)
         print("\nstopping after this epoch; Ctrl-C again stops at once", file=sys.stderr)
 
-    before = signal.signal(signal.SIGINT, ask)
+    before = signal.signal(signal.SIGINT, note)
     try:
-        yield lambda: asked
+        yield lambda: pressed
     finally:
         signal.signal(signal.SIGINT, before)

@@ -1,18 +1,33 @@
-r"""The corruption process :math:`\tilde x \sim q_D(\tilde x \mid x)` of a denoising autoencoder.
+r"""Random changes of an input: the corruption of a dA, dropout, and shifts of images.
 
-Vincent, Larochelle, Lajoie, Bengio & Manzagol, "Stacked Denoising Autoencoders", JMLR 2010,
-section 3.3. Every function takes a key, an input of any shape and how much to corrupt, which may be
-a traced number. A key is good for one draw: fold the epoch and the step into it.
+The corruption process :math:`\tilde x \sim q_D(\tilde x \mid x)` of a denoising autoencoder
+(Vincent, Larochelle, Lajoie, Bengio & Manzagol, "Stacked Denoising Autoencoders", JMLR 2010,
+section 3.3) changes an input whose clean copy is the target: `mask`, `gaussian`, `salt_and_pepper`.
+Dropout (`drop`) removes units of a classifier; augmentation (`shift`) moves an image without
+changing its class. Every function takes a key, an input, and an amount, which may be traced. Use a
+key for one draw only: fold the epoch and the step into it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, Real
 
 from dae_jax.errors import InputError
 from dae_jax.objectives import AnyArray
+
+__all__ = [
+    "NOISES",
+    "corrupt",
+    "drop",
+    "gaussian",
+    "mask",
+    "salt_and_pepper",
+    "shift",
+    "shifted",
+]
 
 
 def mask(
@@ -22,20 +37,19 @@ def mask(
 
     .. math:: \tilde x_i = x_i m_i, \qquad m_i \sim \mathrm{Bernoulli}(1 - \text{level})
 
-    What is kept is kept as it is. Dropout would divide it by ``1 - level``; the dA does not, for
-    the clean input is what has to come out.
+    Entries that are kept stay as they are. Dropout would divide them by ``1 - level``; the dA does
+    not, since its target is the clean input.
 
     Args:
         key: A JAX random key.
         x: The clean input, any shape and range.
-        level: The probability that an entry is lost, in [0, 1].
+        level: The probability that an entry is set to zero, in [0, 1].
 
     Returns:
         The corrupted input, of `x`'s shape and dtype.
 
     Raises:
-        InputError: A level out of its range, where it is a plain number: a traced one is not
-            looked at.
+        InputError: A plain number out of its range; a traced level is not checked.
 
     >>> mask(jax.random.key(0), jnp.ones(5), 1.0)
     Array([0., 0., 0., 0., 0.], dtype=float32)
@@ -66,11 +80,11 @@ def gaussian(
 def salt_and_pepper(
     key: Key[Array, ""], x: Float[AnyArray, "..."], level: float | Float[AnyArray, ""]
 ) -> Float[Array, "..."]:
-    """Salt-and-pepper noise: each entry becomes 0 or 1, at even odds, with probability `level`.
+    """Salt-and-pepper noise: with probability `level` an entry becomes 0 or 1, at even odds.
 
     Args:
         key: A JAX random key.
-        x: The clean input in [0, 1]; 0 and 1 are the least and the greatest value it may have.
+        x: The clean input in [0, 1], whose extreme values are 0 and 1.
         level: The probability that an entry is replaced, in [0, 1].
 
     Returns:
@@ -80,7 +94,7 @@ def salt_and_pepper(
         InputError: As `mask` does.
     """
     _check_level(level)
-    # One uniform draw decides both: below level/2 pepper, from there to level salt.
+    # One uniform draw decides both: pepper below level / 2, salt from there up to level.
     u = jax.random.uniform(key, x.shape, x.dtype)
     level = jnp.asarray(level, x.dtype)
     return jnp.where(u < level / 2, 0, jnp.where(u < level, 1, x))
@@ -98,4 +112,87 @@ NOISES: dict[str, Callable[..., Array]] = {
     "gaussian": gaussian,
     "salt-and-pepper": salt_and_pepper,
 }
-"""The corruption processes by the name that ``--noise`` takes."""
+"""The corruption processes, by the names that ``--noise`` takes."""
+
+
+def corrupt(
+    key: Key[Array, ""],
+    x: Float[AnyArray, "..."],
+    level: float | Float[AnyArray, ""] | None,
+    noise: str = "masking",
+) -> Float[AnyArray, "..."]:
+    """Corrupt an input by the noise of that name; a level of None leaves it as it is.
+
+    Args:
+        key: A JAX random key.
+        x: The clean input.
+        level: Corruption level or, for Gaussian noise, standard deviation.
+        noise: A name in `NOISES`.
+    """
+    return x if level is None else NOISES[noise](key, x, level)
+
+
+def drop(
+    key: Key[Array, ""], y: Float[AnyArray, "..."], level: Float[AnyArray, ""]
+) -> Float[Array, "..."]:
+    r"""Dropout: :math:`y_i m_i / (1 - q)`, with :math:`m_i \sim \mathrm{Bernoulli}(1 - q)`.
+
+    A mask whose kept entries are scaled so that the mean stays the same (Srivastava et al., JMLR
+    2014); nothing has to be rescaled at prediction.
+
+    Args:
+        key: A JAX random key.
+        y: Inputs or hidden units, any shape.
+        level: The probability q that an entry is dropped, in [0, 1).
+    """
+    return mask(key, y, level) / (1 - level)
+
+
+def shift(
+    key: Key[Array, ""],
+    images: Real[AnyArray, "images pixels"],
+    image_shape: Sequence[int],
+    furthest: int,
+) -> Real[Array, "images pixels"]:
+    r"""Shift each image by its own random number of whole pixels, vertically and horizontally.
+
+    .. math:: x'_{i,j} = x_{i + u,\,j + v}, \qquad u, v \sim \mathrm{U}\{-d, \dots, d\}
+
+    Outside of the image, the nearest pixel of its edge is repeated. This uses that pixels have
+    neighbours, which a dense network is never told: results with and without it are not comparable.
+
+    Args:
+        key: A JAX random key.
+        images: Flattened images; their dtype is kept.
+        image_shape: (height, width) or (height, width, colours).
+        furthest: The largest distance d, in pixels, at least 0.
+
+    >>> row = jnp.arange(5)[None]
+    >>> {int(shift(jax.random.key(i), row, (1, 5), 1)[0, 2]) for i in range(20)}
+    {1, 2, 3}
+    """
+    n, (height, width) = len(images), image_shape[:2]
+    u, v = jax.random.randint(key, (2, n, 1), -furthest, furthest + 1)
+    rows = jnp.clip(jnp.arange(height) + u, 0, height - 1)
+    columns = jnp.clip(jnp.arange(width) + v, 0, width - 1)
+    pictures = jnp.asarray(images).reshape((n, height, width, -1))
+    which = jnp.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]
+    return pictures[which].reshape(n, -1)
+
+
+def shifted(
+    cost: Callable[..., Array], image_shape: Sequence[int], furthest: int
+) -> Callable[..., Array]:
+    """A supervised cost whose images are shifted first; see `shift`.
+
+    Args:
+        cost: ``cost(params, (images, labels), key, **numbers) -> scalar``.
+        image_shape: See `shift`, as for `furthest`.
+    """
+
+    def shifted_cost(params: Any, batch: Any, key: Key[Array, ""], **numbers: Any) -> Array:
+        moving, rest = jax.random.split(key)
+        images, labels = batch
+        return cost(params, (shift(moving, images, image_shape, furthest), labels), rest, **numbers)
+
+    return shifted_cost

@@ -4,10 +4,10 @@ r"""Autoencoders of any depth, tied or untied, and the cost that all of them sha
     h_0 &= \tilde x, \qquad h_k = s_k(h_{k-1} W_k + b_k), \quad k = 1 \ldots K \\
     z_0 &= h_K, \qquad z_k = t_k(z_{k-1} V_k + c_k), \quad k = 1 \ldots K
 
-with code :math:`h_K` and reconstruction :math:`z_K` (Hinton & Salakhutdinov, Science 2006). What an
-autoencoder computes is its `Architecture`, which never changes; what it has learnt is a pytree. The
-dA of `autoencoder` is the case K = 1 with sigmoids and tied weights. Corruption, sparsity,
-contraction and weight decay are terms of one `cost`: give a number and the term is there.
+with code :math:`h_K` and reconstruction :math:`z_K` (Hinton & Salakhutdinov, Science 2006). The
+`Architecture` is fixed and hashable; the parameters are a pytree. The dA of `autoencoder` is the
+case K = 1 with sigmoids and tied weights. Corruption, sparsity, contraction and weight decay are
+optional terms of one `cost`: pass a number to add a term.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,11 +20,28 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Real
 
 from dae_jax import autoencoder, corruption, objectives
-from dae_jax.errors import InputError
+from dae_jax.errors import InputError, check_objective
 from dae_jax.objectives import AnyArray
 from dae_jax.stacked import Layer
 
-OBJECTIVES = "cross-entropy", "squared-error"
+__all__ = [
+    "ACTIVATIONS",
+    "Architecture",
+    "Params",
+    "Tied",
+    "Untied",
+    "check",
+    "contraction",
+    "cost",
+    "decode",
+    "decode_logits",
+    "decoder_layers",
+    "encode",
+    "init",
+    "reconstruct",
+    "unroll",
+]
+
 ACTIVATIONS: dict[str, Callable[..., Array]] = {
     "sigmoid": jax.nn.sigmoid,
     "tanh": jnp.tanh,
@@ -37,23 +54,23 @@ ACTIVATIONS: dict[str, Callable[..., Array]] = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """What an autoencoder computes: hashable, so that it is compiled in.
+    """The sizes and activations of an autoencoder; hashable, so that it can be compiled in.
 
     The decoder mirrors the encoder: ``Architecture((784, 512, 2))`` is 784-512-2-512-784.
 
     Raises:
-        InputError: Fewer than two sizes, one below 1, or an activation that is not known.
+        InputError: Fewer than two sizes, a size below 1, or an unknown activation.
     """
 
     sizes: tuple[int, ...]  # units of each layer, from the pixels to the code
-    hidden: str = "sigmoid"  # a name in ACTIVATIONS, of every layer but the code and the output
+    hidden: str = "sigmoid"  # a name in ACTIVATIONS, for all layers but the code and the output
     code: str = "sigmoid"
     output: str = "sigmoid"
-    tied: bool = False  # whether the decoder reads the transposed weights of the encoder
+    tied: bool = False  # whether the decoder uses the encoder's transposed weights
 
     def __post_init__(self) -> None:
         if len(self.sizes) < 2:
-            raise InputError("sizes", expected="pixels, perhaps layers, a code", got=self.sizes)
+            raise InputError("sizes", expected="at least pixels and code", got=self.sizes)
         for size in self.sizes:
             if size < 1:
                 what = "code size" if size is self.sizes[-1] else "layer size"
@@ -65,24 +82,24 @@ class Architecture:
 
     @property
     def encoder(self) -> tuple[str, ...]:
-        """The activations from the first layer to the code."""
+        """The activations, from the first layer to the code."""
         return (*[self.hidden] * (len(self.sizes) - 2), self.code)
 
     @property
     def decoder(self) -> tuple[str, ...]:
-        """The activations from the code's neighbour to the output."""
+        """The activations, from the layer after the code to the output."""
         return (*[self.hidden] * (len(self.sizes) - 2), self.output)
 
 
 class Tied(NamedTuple):
-    """One matrix a layer, which the decoder reads transposed, and the decoder's biases."""
+    """Parameters with tied weights: one matrix per layer, and the decoder's biases."""
 
     encoder: tuple[Layer, ...]
     b_prime: tuple[Float[AnyArray, "_"], ...]  # from the code out to the pixels
 
 
 class Untied(NamedTuple):
-    """The decoder has matrices of its own."""
+    """Parameters with untied weights: the decoder has its own matrices."""
 
     encoder: tuple[Layer, ...]
     decoder: tuple[Layer, ...]  # from the code out to the pixels
@@ -92,16 +109,16 @@ Params = Tied | Untied
 
 
 def init(key: Key[Array, ""], architecture: Architecture, *, gain: float = 1.0) -> Params:
-    r"""Fresh parameters: uniform weights, zero biases.
+    r"""Draw initial parameters: uniform weights, zero biases.
 
     .. math:: W_{ij} \sim U(-r, r), \qquad r = \text{gain} \sqrt{6 / (n_{in} + n_{out})}
 
-    which Glorot & Bengio (2010) advise, with a gain of 4 for sigmoid units and of 1 for others.
+    as Glorot & Bengio (2010) recommend, with a gain of 4 for sigmoid units and 1 for others.
 
     Args:
         key: A JAX random key.
-        architecture: What for.
-        gain: See above.
+        architecture: The sizes, and whether the weights are tied.
+        gain: Factor on the range of the weights, above 0.
     """
     pairs = list(pairwise(architecture.sizes))
     keys = jax.random.split(key, 2 * len(pairs))
@@ -118,13 +135,13 @@ def init(key: Key[Array, ""], architecture: Architecture, *, gain: float = 1.0) 
 
 
 def unroll(layers: Sequence[Tied | autoencoder.Params]) -> Untied:
-    """A deep autoencoder out of a stack of pretrained ones, each tied and of one layer.
+    """Unroll a stack of pretrained autoencoders, each tied and of one layer, into a deep one.
 
-    The encoders follow each other upwards, their transposed copies downwards; from here on the two
-    halves may part (Hinton & Salakhutdinov 2006, figure 1, "unrolling").
+    The encoders are stacked upwards, their transposed copies downwards; the two halves are then
+    trained independently (Hinton & Salakhutdinov 2006, figure 1, "unrolling").
 
     Args:
-        layers: From the pixels up.
+        layers: The pretrained layers, from the pixels up.
     """
     encoder, decoder = [], []
     for dA in layers:
@@ -138,7 +155,7 @@ def unroll(layers: Sequence[Tied | autoencoder.Params]) -> Untied:
 
 
 def decoder_layers(params: Params) -> tuple[Layer, ...]:
-    """The decoder from the code out; of tied weights, the encoder's matrices transposed."""
+    """The decoder's layers, from the code to the pixels; tied ones are the encoder's transposed."""
     if isinstance(params, Untied):
         return params.decoder
     inward = zip(reversed(params.encoder), params.b_prime, strict=True)
@@ -157,7 +174,7 @@ def encode(
 def decode_logits(
     params: Params, code: Float[AnyArray, "... code"], architecture: Architecture
 ) -> Float[AnyArray, "... pixels"]:
-    """The reconstruction from a code, before the activation of the output."""
+    """The reconstruction from a code, before the output's activation."""
     *hidden, output = decoder_layers(params)
     for layer, name in zip(hidden, architecture.decoder, strict=False):
         code = ACTIVATIONS[name](code @ layer.W + layer.b)
@@ -167,14 +184,14 @@ def decode_logits(
 def decode(
     params: Params, code: Float[AnyArray, "... code"], architecture: Architecture
 ) -> Float[AnyArray, "... pixels"]:
-    """The reconstruction from a code: of any code, also one that no image has (generation)."""
+    """The reconstruction from a code, which may also be one that no image has (generation)."""
     return ACTIVATIONS[architecture.output](decode_logits(params, code, architecture))
 
 
 def reconstruct(
     params: Params, x: Float[AnyArray, "... pixels"], architecture: Architecture
 ) -> Float[AnyArray, "... pixels"]:
-    """What the autoencoder makes of `x`."""
+    """The reconstruction of `x`."""
     return decode(params, encode(params, x, architecture), architecture)
 
 
@@ -188,7 +205,7 @@ def contraction(
         \|J\|_F^2 = \mathrm{tr}\, (B^T W_1^T W_1 B)
 
     with :math:`B = D_1 W_2 D_2 \cdots`. With one layer B is diagonal, and this is the closed form
-    of `objectives.contraction`. The cost of a deep one grows with the product of its widths.
+    of `objectives.contraction`. For deeper encoders the time grows with the product of the widths.
     """
     slopes, h = [], x
     for layer, name in zip(params.encoder, architecture.encoder, strict=True):
@@ -219,38 +236,39 @@ def cost(
     contract: Float[AnyArray, ""] | None = None,
     weight_decay: Float[AnyArray, ""] | None = None,
 ) -> Float[AnyArray, ""]:
-    r"""The reconstruction of corrupted images, plus whatever is asked of the code.
+    r"""The cost of reconstructing corrupted images, plus penalties on the code and the weights.
 
     .. math::
         L(x, z(\tilde x)) + \lambda_1 \|h\|_1 + \beta\, \mathrm{KL}(\rho \,\|\, \hat\rho)
         + \lambda_c \left\|\frac{\partial h}{\partial x}\right\|_F^2
         + \frac{\lambda}{2} \sum_k \|W_k\|^2
 
+    Its twelve parameters are a cost's three, three names that select code, the divisor of pixels
+    and one number for each optional term.
+
     Args:
-        params: The model; the gradient reaches both halves.
+        params: The model; both halves get gradients.
         batch: Images as the data set holds them; see `autoencoder.pixels`.
-        key: A fresh key for this minibatch's noise.
-        architecture: What is computed.
-        pixel_scale: What integer pixels are divided by.
-        objective: Cross-entropy wants a sigmoid output, and images in [0, 1].
+        key: A new key for this minibatch's noise.
+        architecture: The sizes and activations.
+        pixel_scale: Divisor of integer pixels.
+        objective: ``"cross-entropy"``, for a sigmoid output and images in [0, 1], or
+            ``"squared-error"``.
         noise: A name in `corruption.NOISES`.
-        level: How much of it; None corrupts nothing.
+        level: Corruption level; None for no corruption.
         l1: :math:`\lambda_1`; see `objectives.l1`.
         kl: :math:`(\beta, \rho)`, for codes in [0, 1]; see `objectives.kl_sparsity`.
         contract: :math:`\lambda_c`; see `contraction`.
-        weight_decay: :math:`\lambda`, of the matrices alone.
+        weight_decay: :math:`\lambda`; see `objectives.weight_decay`.
 
     Returns:
         A scalar, summed over pixels and units, averaged over images.
     """
     x = autoencoder.pixels(batch, pixel_scale)
-    x_tilde = x if level is None else corruption.NOISES[noise](key, x, level)
+    x_tilde = corruption.corrupt(key, x, level, noise)
     h = encode(params, x_tilde, architecture)
     a = decode_logits(params, h, architecture)
-    if objective == "cross-entropy":
-        value = objectives.cross_entropy(a, x)
-    else:
-        value = objectives.squared_error(ACTIVATIONS[architecture.output](a), x)
+    value = objectives.reconstruction(a, x, objective, ACTIVATIONS[architecture.output])
     if l1 is not None:
         value += l1 * objectives.l1(h)
     if kl is not None:
@@ -259,23 +277,17 @@ def cost(
     if contract is not None:
         value += contract * contraction(params, x_tilde, architecture)
     if weight_decay is not None:
-        value += weight_decay / 2 * objectives.squared_weights(params)
+        value += objectives.weight_decay(params, weight_decay)
     return value
 
 
 def check(architecture: Architecture, objective: str) -> None:
-    """Refuse a pair that would train towards nonsense.
+    """Check that an objective is known and fits the output of an architecture.
 
     Raises:
-        InputError: Cross-entropy without a sigmoid output, or an objective that is not known.
+        InputError: Cross-entropy without a sigmoid output, or an unknown objective.
     """
-    if objective not in OBJECTIVES:
-        known = ", ".join(OBJECTIVES)
+    if objective not in objectives.OBJECTIVES:
+        known = ", ".join(objectives.OBJECTIVES)
         raise InputError("objective", expected=f"one of {known}", got=objective)
-    if objective == "cross-entropy" and architecture.output != "sigmoid":
-        raise InputError(
-            "cross-entropy",
-            expected="a sigmoid output, in (0, 1)",
-            got=architecture.output,
-            do="use the squared error with it",
-        )
+    check_objective(objective, architecture.output)

@@ -1,10 +1,9 @@
-"""When to stop, and which parameters to keep: the tutorial's patience rule, minus its mistake.
+"""Early stopping by the tutorial's patience rule, with the best parameters kept.
 
-The rule (deeplearning.net, "Getting Started", section "Early-Stopping") counts minibatches. It
-begins with a patience of ten epochs of them; an error below .995 of the best one so far extends it
-to twice the minibatches behind; training stops as soon as it is used up. Here the parameters of the
-best epoch are kept, too, and are what training returns: a best score next to the last weights
-would describe no model.
+The rule (deeplearning.net, "Getting Started", section "Early-Stopping") counts minibatches. Its
+patience begins at ten epochs of them. An error below .995 of the best one so far extends it to
+twice the minibatches seen so far. Training stops when it is used up. The original then reports the
+best error but keeps the last weights; here the parameters of the best epoch are kept and returned.
 """
 
 from collections.abc import Callable
@@ -14,8 +13,9 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from dae_jax.runs.stage import Watch
-from dae_jax.training import Report, member
+from dae_jax.training import Report, Watch, member
+
+__all__ = ["Best", "Patience", "begin", "exhausted", "look"]
 
 PyTree = Any
 PATIENCE_EPOCHS = 10
@@ -24,7 +24,7 @@ IMPROVEMENT = 0.995
 
 
 class Patience(NamedTuple):
-    """What the rule remembers of each of its members (the models of a sweep, or just one)."""
+    """The state of the rule, for each member (the models of a sweep, or just one)."""
 
     patience: Int[np.ndarray, "members"]  # in minibatches
     best_error: Float[np.ndarray, "members"]  # on the validation images, a share in [0, 1]
@@ -32,11 +32,11 @@ class Patience(NamedTuple):
 
 
 def begin(n_members: int, updates: int) -> Patience:
-    """Before the first epoch.
+    """The state before the first epoch.
 
     Args:
-        n_members: How many models there are.
-        updates: Minibatches an epoch.
+        n_members: Number of models.
+        updates: Minibatches per epoch.
     """
     return Patience(
         np.full(n_members, PATIENCE_EPOCHS * updates, np.int64),
@@ -48,9 +48,9 @@ def begin(n_members: int, updates: int) -> Patience:
 def exhausted(rule: Patience, epoch: int, updates: int) -> Bool[np.ndarray, "members"]:
     """Whether training stops before the errors of the epoch after `epoch` would be known.
 
-    The original looks at its patience after every minibatch, but at the errors only after the last
-    one of an epoch (and there at the errors first). What it trains between the last look and its
-    end changes nothing, since the best parameters are older: so whole epochs are enough.
+    The original checks its patience after every minibatch, but computes errors only after the last
+    one of an epoch (and before it checks the patience). The updates between the last errors and
+    the end change nothing, since the best parameters are older: whole epochs are enough.
     """
     last_before_the_next_look = (epoch + 1) * updates - 2  # minibatches are counted from 0
     return rule.patience <= last_before_the_next_look
@@ -59,10 +59,10 @@ def exhausted(rule: Patience, epoch: int, updates: int) -> Bool[np.ndarray, "mem
 def look(
     rule: Patience, epoch: int, updates: int, errors: Float[np.ndarray, "members"]
 ) -> tuple[Patience, Bool[np.ndarray, "members"]]:
-    """What the errors after `epoch` change.
+    """Update the rule with the errors after `epoch`.
 
     Returns:
-        The rule after the look; and which members, of those still in training, are at their best.
+        The new state, and which of the members still in training have improved on their best error.
     """
     in_training = ~exhausted(rule, epoch - 1, updates)
     better = in_training & (errors < rule.best_error)
@@ -77,26 +77,31 @@ def look(
 
 
 class Best(Watch):
-    """Watches a training: asks for the errors after each epoch, keeps the best parameters.
+    """A watch that computes validation errors after each epoch and keeps the best parameters.
 
-    In a sweep every member has a rule of its own; training goes on until the last one stops, and
-    what happens to the others meanwhile does not count, as if each had been trained alone.
+    In a sweep every member has a rule of its own. Training goes on until the last one stops;
+    epochs after a member's own stop do not count for it, as if it had been trained alone.
 
     Args:
         params: The members' parameters before the first epoch, with a leading axis of members.
-        errors: ``errors(i, params)``, the share of validation images, in [0, 1], that the
-            parameters of member i give a wrong class.
-        updates: Minibatches an epoch.
+        errors: ``errors(i, params)``, the share of validation images, in [0, 1], that member i
+            misclassifies with these parameters.
+        updates: Minibatches per epoch; None for no patience: train all epochs, keep the best.
     """
 
-    def __init__(self, params: PyTree, errors: Callable[[int, PyTree], float], updates: int):
+    def __init__(
+        self, params: PyTree, errors: Callable[[int, PyTree], float], updates: int | None = None
+    ):
         n_members = jax.tree.leaves(params)[0].shape[0]
-        self._errors, self._updates = errors, updates
-        self.kept = begin(n_members, updates), jax.tree.map(np.array, params)
+        self._errors, self._updates = errors, 1 if updates is None else updates
+        rule = begin(n_members, self._updates)
+        if updates is None:
+            rule = rule._replace(patience=np.full(n_members, np.iinfo(np.int64).max))
+        self.kept = rule, jax.tree.map(np.array, params)
 
     @property
     def rule(self) -> Patience:
-        """What the rule has seen."""
+        """The state of the patience rule."""
         return self.kept[0]
 
     @property
@@ -105,7 +110,7 @@ class Best(Watch):
         return self.kept[1]
 
     def after(self, report: Report) -> dict[str, Any]:
-        """Look at the errors after an epoch; returns what the metrics say of them."""
+        """Compute the errors after an epoch; returns them as ``valid_error``, for the metrics."""
         n_members = len(self.rule.patience)
         params = report.state.params
         errors = np.array([self._errors(i, member(params, i)) for i in range(n_members)])

@@ -1,20 +1,86 @@
-"""A number beside each picture: what a filter sheet shows, said so that it can be compared."""
+"""Apply a model to many images, and measures of filters, codes and errors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
+import jax
 import numpy as np
+from jaxtyping import Array
 from numpy.typing import ArrayLike, NDArray
+
+from dae_jax import autoencoder
+
+__all__ = ["CHUNK", "apply", "dead", "error_rate", "locality", "mean_interval"]
+
+CHUNK = 1_000
+"""Images that go through a model at once. One size for all, so that nothing recompiles; on a CPU
+the codes are the same to the bit as those of any other size."""
+
+
+def apply(
+    network: Callable[..., Any], params: Any, images: ArrayLike, pixel_scale: float = 255.0
+) -> NDArray[Any]:
+    """Apply a network to any number of images, in chunks of one size.
+
+    The last chunk is filled up with zeros, so that every chunk runs the same compiled program and
+    memory is bounded by one of them.
+
+    Args:
+        network: ``network(params, x)``, images (n, d) to outputs (n, ...), image by image. It is
+            compiled once for each function object: define it once, outside of a loop.
+        params: A pytree of parameters.
+        images: (n, d) as the data set holds them; see `autoencoder.pixels`.
+        pixel_scale: Divisor of integer pixels.
+
+    Returns:
+        The outputs, (n, ...).
+
+    >>> apply(lambda W, x: x @ W, np.ones((2, 1)), np.eye(2, dtype=np.float32)).tolist()
+    [[1.0], [1.0]]
+    """
+    images = np.asarray(images)
+    n, outputs = len(images), []
+    for at in range(0, max(n, 1), CHUNK):
+        chunk = images[at : at + CHUNK]
+        padding = [(0, CHUNK - len(chunk)), *[(0, 0)] * (images.ndim - 1)]
+        padded = np.pad(chunk, padding) if len(chunk) < CHUNK else chunk
+        outputs.append(np.asarray(_chunk(network, params, padded, pixel_scale))[: len(chunk)])
+    return np.concatenate(outputs)
+
+
+@partial(jax.jit, static_argnames="network")
+def _chunk(network: Callable[..., Any], params: Any, images: Array, pixel_scale: Array) -> Array:
+    return network(params, autoencoder.pixels(images, pixel_scale))
+
+
+def error_rate(
+    logits: Callable[..., Any],
+    params: Any,
+    images: ArrayLike,
+    labels: ArrayLike,
+    pixel_scale: float = 255.0,
+) -> float:
+    """The share of images, in [0, 1], whose largest logit is not that of their label.
+
+    Args:
+        logits: ``logits(params, x)``, (n, d) to (n, K); see `apply`, as for `params`, `images` and
+            `pixel_scale`.
+        labels: (n,), 0 .. K-1.
+    """
+    predicted = apply(logits, params, images, pixel_scale).argmax(axis=1)
+    return float(np.mean(predicted != np.asarray(labels)))
 
 
 def locality(
     W: ArrayLike, image_shape: Sequence[int], window: float = 1 / 3
 ) -> NDArray[np.float64]:
-    r"""How local each filter is: the largest share of its energy in one small square window.
+    r"""The locality of each filter: the largest share of its energy in one small window.
 
-    The energy of pixel p is :math:`(w_p - \mathrm{median}(w))^2`, summed over colours: the median
-    takes away the flat background of a filter, which says nothing. The window is a third of the
-    image on each side (9 x 9 of 28 x 28). A single spot scores near 1; energy spread evenly scores
-    the window's share of the area, .10 for MNIST.
+    The energy of pixel p is :math:`(w_p - \mathrm{median}(w))^2`, summed over colours; the median
+    removes the flat background of a filter. The window is a third of the image on each side (9 x 9
+    of 28 x 28). A single spot scores near 1; energy spread evenly scores the window's share of the
+    area, .10 for MNIST.
 
     Args:
         W: Weights (n_visible, n_hidden).
@@ -22,13 +88,13 @@ def locality(
         window: The window's side as a share of the image's, in (0, 1].
 
     Returns:
-        (n_hidden,), each in (0, 1]; 0 for a filter that is constant.
+        (n_hidden,), each in (0, 1]; 0 for a constant filter.
     """
     filters = np.asarray(W, np.float64).T
     filters = filters.reshape(len(filters), *image_shape[:2], -1)
     energy = ((filters - np.median(filters, axis=(1, 2), keepdims=True)) ** 2).sum(axis=3)
     h, w = (max(1, int(side * window)) for side in image_shape[:2])
-    # Sums over all windows at once, from the table of sums over all corners (Crow 1984).
+    # Sums over all windows at once, from a summed-area table (Crow 1984).
     sums = np.pad(energy, ((0, 0), (1, 0), (1, 0))).cumsum(axis=1).cumsum(axis=2)
     inside = sums[:, h:, w:] - sums[:, :-h, w:] - sums[:, h:, :-w] + sums[:, :-h, :-w]
     total = energy.sum(axis=(1, 2))
@@ -36,7 +102,7 @@ def locality(
 
 
 def dead(codes: ArrayLike, threshold: float = 0.01) -> NDArray[np.bool_]:
-    """Which hidden units say the same of every image.
+    """Whether each hidden unit has the same activation for every image.
 
     Args:
         codes: Activations in [0, 1] of clean images, (images, n_hidden).
@@ -51,8 +117,8 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, f
     .. math:: \bar v \pm t_{n-1}\, s / \sqrt n
 
     Args:
-        values: One number a run, (n,).
-        confidence: How often such intervals hold the true mean, in (0, 1).
+        values: One number per run, (n,).
+        confidence: The share of such intervals that contain the true mean, in (0, 1).
 
     Returns:
         The mean and the half-width, which is infinite for a single run.

@@ -1,10 +1,11 @@
-r"""What training minimises: the cost of reconstructing a minibatch, and what may be added to it.
+r"""Reconstruction costs and penalties.
 
 Every cost is summed over the pixels of an image and averaged over the images of a minibatch, as in
-the tutorial, so that it reads "nats (or squared grey levels) an image". The penalties are of the
-same kind: summed over units, averaged over images, to be weighed and added.
+the tutorial: its unit is nats (or squared grey levels) per image. Penalties on a code are summed
+over units and averaged over images in the same way, to be multiplied by a weight and added.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,33 +13,70 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+__all__ = [
+    "OBJECTIVES",
+    "AnyArray",
+    "contraction",
+    "cross_entropy",
+    "kl_sparsity",
+    "l1",
+    "reconstruction",
+    "squared_error",
+    "squared_weights",
+    "weight_decay",
+]
+
 AnyArray = jax.Array | np.ndarray
+OBJECTIVES = "cross-entropy", "squared-error"
+
+
+def reconstruction(
+    logits: Float[AnyArray, "batch pixels"],
+    x: Float[AnyArray, "batch pixels"],
+    objective: str = "cross-entropy",
+    output: Callable[..., Any] = jax.nn.sigmoid,
+) -> jax.Array:
+    """The cost of a reconstruction, by the name of the objective.
+
+    Args:
+        logits: The decoder's activations before the output function.
+        x: The clean images.
+        objective: ``"cross-entropy"``, which always reads the logits through a sigmoid, or
+            ``"squared-error"``.
+        output: The output function, for the squared error.
+
+    Returns:
+        A scalar; see `cross_entropy` and `squared_error`.
+    """
+    if objective == "cross-entropy":
+        return cross_entropy(logits, x)
+    return squared_error(output(logits), x)
 
 
 def cross_entropy(
     logits: Float[AnyArray, "batch pixels"], x: Float[AnyArray, "batch pixels"]
 ) -> jax.Array:
-    r"""The tutorial's equation (4), the cross-entropy of the reconstruction, from its logits.
+    r"""The cross-entropy of the reconstruction, the tutorial's equation (4), from its logits.
 
     .. math:: L_H(x, z) = -\sum_k [x_k \log z_k + (1 - x_k) \log(1 - z_k)], \quad z = s(a)
 
     With :math:`\log s(a) = a - \zeta(a)` and :math:`\log(1 - s(a)) = -\zeta(a)`, where
     :math:`\zeta(a) = \log(1 + e^a) = \max(a, 0) + \log(1 + e^{-|a|})` is the softplus, this is
-    :math:`\sum_k \zeta(a_k) - x_k a_k`, which stays finite where a sigmoid saturates and `log(z)`
-    would be minus infinity.
+    :math:`\sum_k \zeta(a_k) - x_k a_k`, which stays finite where the sigmoid saturates and
+    `log(z)` would be minus infinity.
 
     Args:
         logits: The decoder's activations `a` before the sigmoid.
         x: The clean images, in [0, 1].
 
     Returns:
-        A scalar, in nats an image.
+        A scalar, in nats per image.
 
     >>> round(float(cross_entropy(jnp.zeros((1, 784)), jnp.ones((1, 784)))), 2)  # 784 log 2
     543.43
     """
-    # log(1 + e) and not log1p(e), as in jax.nn.softplus: it is off by less than 1e-7 a pixel, is
-    # cheaper on a CPU, and its gradient needs no other exponential.
+    # log(1 + e) instead of the log1p(e) of jax.nn.softplus: it is off by less than 1e-7 per pixel,
+    # is cheaper on a CPU, and its gradient needs no second exponential.
     softplus = jnp.maximum(logits, 0) + jnp.log(1 + jnp.exp(-jnp.abs(logits)))
     return jnp.mean(jnp.sum(softplus - x * logits, axis=1))
 
@@ -53,7 +91,7 @@ def squared_error(
         x: The clean images, in any range that the decoder can reach.
 
     Returns:
-        A scalar, in squared units of `x` an image.
+        A scalar, in squared units of `x` per image.
 
     >>> float(squared_error(jnp.zeros((3, 4)), jnp.ones((3, 4))))
     4.0
@@ -62,7 +100,7 @@ def squared_error(
 
 
 def l1(h: Float[AnyArray, "batch units"]) -> jax.Array:
-    r"""The absolute activity of a code, :math:`\sum_j |h_j|`: its gradient pushes units to zero.
+    r"""The L1 norm of a code, :math:`\sum_j |h_j|`, whose gradient pushes units to zero.
 
     >>> float(l1(jnp.array([[1.0, -2.0], [0.0, 1.0]])))
     2.0
@@ -73,7 +111,7 @@ def l1(h: Float[AnyArray, "batch units"]) -> jax.Array:
 def kl_sparsity(
     h: Float[AnyArray, "batch units"], rho: float | Float[AnyArray, ""]
 ) -> Float[jax.Array, ""]:
-    r"""How far each unit's mean activation over the minibatch is from the wanted one.
+    r"""The divergence of each unit's mean activation over the minibatch from a target.
 
     .. math::
         \sum_j \rho \log\frac{\rho}{\hat\rho_j} + (1 - \rho) \log\frac{1 - \rho}{1 - \hat\rho_j},
@@ -82,9 +120,9 @@ def kl_sparsity(
     the Kullback-Leibler divergence of the UFLDL notes (A. Ng, "Sparse autoencoder").
 
     Args:
-        h: Codes in [0, 1]. A mean of exactly 0 or 1, where a unit is dead and the divergence
-            infinite, counts as 1e-6 away from it.
-        rho: The wanted mean activation, in (0, 1).
+        h: Codes in [0, 1]. A mean of exactly 0 or 1, for which the divergence is infinite, counts
+            as 1e-6 away from it.
+        rho: The target mean activation, in (0, 1).
 
     >>> float(kl_sparsity(jnp.full((4, 3), 0.1), 0.1))
     0.0
@@ -95,13 +133,31 @@ def kl_sparsity(
 
 
 def squared_weights(params: Any) -> jax.Array:
-    r"""What weight decay is a multiple of, :math:`\sum_k \|W_k\|^2`: of matrices, not of biases.
+    r"""The sum of all squared weights, :math:`\sum_k \|W_k\|^2`, of matrices and not of biases.
 
     >>> float(squared_weights({"W": jnp.full((2, 3), 2.0), "b": jnp.ones(3)}))
     24.0
     """
     matrices = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim > 1]
     return sum((jnp.sum(jnp.square(W)) for W in matrices), jnp.zeros(()))
+
+
+def weight_decay(params: Any, decay: float | Float[AnyArray, ""]) -> Float[AnyArray, ""]:
+    r"""The L2 penalty on the weights, with the one meaning of lambda in this package.
+
+    .. math:: \frac{\lambda}{2} \sum_k \|W_k\|^2
+
+    so that its gradient is :math:`\lambda W`, as Optax adds it. Where a source writes
+    :math:`\lambda \sum \|W\|^2`, as the deeplearning.net tutorials do, pass twice its number.
+
+    Args:
+        params: A pytree of parameters; matrices and kernels count, biases do not.
+        decay: :math:`\lambda`, at least 0.
+
+    >>> float(weight_decay({"W": jnp.full((2, 3), 2.0), "b": jnp.ones(3)}, 0.5))
+    6.0
+    """
+    return decay / 2 * squared_weights(params)
 
 
 def contraction(
@@ -117,10 +173,10 @@ def contraction(
     over the minibatch.
 
     Args:
-        slopes: The derivative of each unit at its activation, for sigmoid units ``h * (1 - h)``.
+        slopes: The derivative of each unit at its activation; for sigmoid units ``h * (1 - h)``.
         W: The layer's weights.
 
-    >>> float(contraction(jnp.full((1, 2), 0.25), jnp.ones((8, 2))))  # at a = 0, the steepest
+    >>> float(contraction(jnp.full((1, 2), 0.25), jnp.ones((8, 2))))  # at a = 0, the steepest point
     1.0
     """
     return jnp.mean(jnp.square(slopes) @ jnp.sum(jnp.square(W), axis=0))

@@ -1,4 +1,4 @@
-"""``python -m dae_jax.predict``: the classes of new images, by a trained stack, as a CSV file."""
+"""``python -m dae_jax.predict``: classes of new images, by a trained classifier, as a CSV file."""
 
 import csv
 import io
@@ -7,56 +7,63 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from tyro.conf import arg
 
-from dae_jax import console as command
-from dae_jax import files
-from dae_jax.runs import new_images
-from dae_jax.runs.new_images import Asked, NewImages
+from dae_jax import console, files
+from dae_jax.errors import InputError
+from dae_jax.settings import new_images, shared
 
-PROG = "python -m dae_jax.predict"
+if TYPE_CHECKING:
+    from dae_jax.runs.new_images import NewImages
+
+__all__ = ["Settings", "as_csv", "cli", "in_words", "main"]
 
 
 @dataclass(frozen=True)
-class Config(Asked):
+class Settings(new_images.NewImages):
     """Predict the classes of images with a run of python -m dae_jax.pretrain.
 
     For example:  python -m dae_jax.predict runs/mine new_images/
     """
 
+    prog: ClassVar[str] = "python -m dae_jax.predict"
+
     out: Annotated[str, arg(metavar="PATH|-")] = "predictions.csv"
-    """Where a line an image goes: its name or number, its class, that class's probability and
-    those of all classes; - prints them."""
+    """CSV file with one line per image: its name or number, its class, that class's probability and
+    those of all classes; - prints it."""
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parse, load, predict, write, and tell the error, where the images have labels.
+    """Parse, load, predict, write; print the error rate if the images have labels.
 
     Raises:
-        InputError: Whatever the user can mend.
+        InputError: A mistake that the user can correct.
     """
-    asked = command.parse(Config, argv, PROG)
-    path = new_images.find(asked.run, new_images.STACK)
-    command.set_up_jax("float32", 1)
+    settings = shared.parse(Settings, argv)
+    console.set_up_jax("float32", 1)
 
     import jax
 
-    from dae_jax import stacked
+    from dae_jax import evaluation, stacked
+    from dae_jax.runs import new_images, saved
 
-    model, expected, class_names = new_images.load_classifier(path)
-    new = new_images.load(asked, expected)
-    logits = new_images.put_through(stacked.logits, model, new.images, expected.pixel_scale)
+    path = saved.find(settings.run, saved.CLASSIFIER)
+    model, card = saved.load(path)
+    if not isinstance(model, stacked.Classifier) or card.class_names is None:
+        raise InputError(path, expected="a classifier", got="a dA, which knows no classes")
+    new = new_images.load(settings.images, card, settings.part, settings.image_size)
+    logits = evaluation.apply(stacked.logits, model, new.images, card.pixel_scale)
     predicted = logits.argmax(axis=1)
-    table = as_csv(new.names, predicted, np.asarray(jax.nn.softmax(logits)), class_names)
-    told = in_words(new, predicted, class_names)
-    if asked.out == "-":
+    table = as_csv(new.names, predicted, np.asarray(jax.nn.softmax(logits)), card.class_names)
+    words = in_words(new, predicted, card.class_names)
+    if settings.out == "-":
         _print(table)
-        print(told, file=sys.stderr)
+        print(words, file=sys.stderr)
     else:
-        print(f"{files.write_whole(asked.out, table)}  {told}")
+        print(f"{files.write_whole(settings.out, table)}  {words}")
 
 
 def as_csv(
@@ -65,13 +72,13 @@ def as_csv(
     probabilities: np.ndarray,
     class_names: Sequence[str],
 ) -> bytes:
-    """A line an image: ``image,class,probability,p_...``, six significant digits each.
+    """One line per image: ``image,class,probability,p_...``, with six significant digits each.
 
     Args:
-        names: What each of the n images is called.
-        predicted: (n,), its class, 0 .. K-1.
+        names: The names of the n images.
+        predicted: (n,), their classes, 0 .. K-1.
         probabilities: (n, K).
-        class_names: What the K classes are called.
+        class_names: The names of the K classes.
     """
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
@@ -82,29 +89,29 @@ def as_csv(
     return text.getvalue().encode(errors="surrogateescape")  # file names need not be UTF-8
 
 
-def in_words(new: NewImages, predicted: np.ndarray, class_names: Sequence[str]) -> str:
-    """The share of wrong classes, which are compared by name; without labels, how many got which.
+def in_words(new: "NewImages", predicted: np.ndarray, class_names: Sequence[str]) -> str:
+    """The error rate, by the names of the classes; without labels, the number of each class.
 
-    Images of a class that the model does not know are left out of the share, and told.
+    Images of a class that the model does not know are left out of the error rate, and mentioned.
     """
-    told = []
+    words = []
     if new.labels is not None:
         index = {name: i for i, name in enumerate(class_names)}
         labels = np.array([index.get(name, -1) for name in new.class_names])[new.labels]
         known = labels >= 0
         if known.any():
             error = 100 * np.mean(predicted[known] != labels[known])
-            told.append(f"error {error:.2f} % of {known.sum():,} labelled images")
+            words.append(f"error {error:.2f} % of {known.sum():,} labelled images")
             if new.seen:
-                told.append("the model was trained on some of them")
+                words.append("the model was trained on some of them")
         if not known.all():
             unknown = _some([new.class_names[i] for i in np.unique(new.labels[~known])])
-            told.append(f"{np.sum(~known):,} of classes that the model does not know ({unknown})")
-    if not told or not known.any():
+            words.append(f"{np.sum(~known):,} of classes that the model does not know ({unknown})")
+    if not words or not known.any():
         counts = Counter(class_names[i] for i in predicted).most_common()
-        found = _some([f"{name} {count:,}" for name, count in counts])
-        told.insert(0, f"{len(predicted):,} images: {found}")
-    return "; ".join(told)
+        numbers = _some([f"{name} {count:,}" for name, count in counts])
+        words.insert(0, f"{len(predicted):,} images: {numbers}")
+    return "; ".join(words)
 
 
 def _some(words: Sequence[str]) -> str:
@@ -115,13 +122,13 @@ def _print(table: bytes) -> None:
     try:
         sys.stdout.buffer.write(table)
         sys.stdout.flush()
-    except BrokenPipeError:  # a reader such as head has seen enough
+    except BrokenPipeError:  # the reader, such as head, has stopped reading
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def cli() -> int:
     """The console script ``dae-jax-predict``."""
-    return command.run(main)
+    return console.run(main)
 
 
 if __name__ == "__main__":

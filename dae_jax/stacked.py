@@ -4,11 +4,11 @@ r"""Stacked denoising autoencoders: layers pretrained one by one, then fine-tune
     y_0 &= x, \qquad y_k = s(y_{k-1} W_k + b_k) \\
     p &= \mathrm{softmax}(y_K W + b)
 
-Each :math:`(W_k, b_k)` is first the encoder of a dA, trained to restore corrupted :math:`y_{k-1}`
-(its inputs, the clean codes of the layers below, are computed once and kept), and then a layer of
-the classifier: the very same numbers, and the very same activation. Fine-tuning goes on from there
-with labels (deeplearning.net tutorial, "Stacked Denoising Autoencoders"; Vincent et al., JMLR
-2010). Both halves are costs for `training.fit`.
+Each :math:`(W_k, b_k)` is first the encoder of a dA, trained to reconstruct :math:`y_{k-1}` from
+corrupted copies of it (the clean codes of the layers below are computed once and stored). Then it
+becomes a layer of the classifier, with the same numbers and the same activation, and fine-tuning
+trains all layers with labels (deeplearning.net tutorial, "Stacked Denoising Autoencoders"; Vincent
+et al., JMLR 2010). Both halves are costs for `training.fit`.
 """
 
 from collections.abc import Sequence
@@ -26,23 +26,35 @@ from dae_jax.autoencoder import AnyParams
 from dae_jax.errors import InputError
 from dae_jax.objectives import AnyArray
 
+__all__ = [
+    "Classifier",
+    "Layer",
+    "classifier",
+    "cost",
+    "encode",
+    "init",
+    "init_tutorial",
+    "input_weights",
+    "logits",
+]
+
 
 class Layer(NamedTuple):
-    """What a layer of the classifier computes with: ``y W + b``."""
+    """The parameters of one layer, ``y W + b``."""
 
     W: Float[AnyArray, "inputs outputs"]
     b: Float[AnyArray, "outputs"]
 
 
 class Classifier(NamedTuple):
-    """Sigmoid layers, from the images up, and the softmax layer on top of them."""
+    """The parameters of a classifier: sigmoid layers, from the images up, and a softmax layer."""
 
     hidden: tuple[Layer, ...]
     top: Layer
 
 
 def init(key: Key[Array, ""], n_visible: int, n_hidden: Sequence[int]) -> list[AnyParams]:
-    """Fresh dAs, one on top of the other; see `autoencoder.init`.
+    """Draw the initial parameters of a stack of dAs; see `autoencoder.init`.
 
     Args:
         key: A JAX random key.
@@ -59,12 +71,12 @@ def init(key: Key[Array, ""], n_visible: int, n_hidden: Sequence[int]) -> list[A
 
 
 def init_tutorial(seed: int, n_visible: int, n_hidden: Sequence[int]) -> list[AnyParams]:
-    """The tutorial's first weights, bit for bit: one legacy NumPy generator draws all layers.
+    """Draw the tutorial's initial weights, bit for bit: one legacy NumPy generator for all layers.
 
     The original draws one number below 2**30, then the weights of each layer in turn.
 
     Args:
-        seed: The tutorial uses 89677; 0 to 2**32 - 1.
+        seed: 0 to 2**32 - 1; the tutorial uses 89677.
         n_visible: See `init`, as for `n_hidden`.
 
     Raises:
@@ -75,7 +87,7 @@ def init_tutorial(seed: int, n_visible: int, n_hidden: Sequence[int]) -> list[An
     """
     if not n_hidden:
         raise InputError("n_hidden", expected="at least one layer", got="none")
-    # The first layer is the dA's own draw; the same stream then goes on.
+    # The first layer is the single dA's draw; the same stream then continues.
     layers = [autoencoder.init_tutorial(seed, n_visible, n_hidden[0])]
     rng = np.random.RandomState(seed)
     rng.randint(2**30)
@@ -93,9 +105,9 @@ def classifier(layers: Sequence[AnyParams | Layer], n_inputs: int, n_classes: in
     """A classifier whose hidden layers are the encoders of `layers`, with a softmax layer of zeros.
 
     Args:
-        layers: Pretrained dAs, or fresh ones, from the images up; none of them for softmax
-            regression on whatever the inputs are, such as stored codes.
-        n_inputs: Number of pixels, which counts where there are no layers.
+        layers: Pretrained or initial dAs, from the images up; none of them for softmax regression
+            on the inputs themselves, such as stored codes.
+        n_inputs: Number of inputs, needed if there are no layers.
         n_classes: Number of classes K.
     """
     width = layers[-1].W.shape[1] if layers else n_inputs
@@ -106,7 +118,7 @@ def classifier(layers: Sequence[AnyParams | Layer], n_inputs: int, n_classes: in
 def encode(
     layers: Sequence[AnyParams | Layer], x: Float[AnyArray, "... pixels"]
 ) -> Float[AnyArray, "... units"]:
-    """The clean codes of the topmost of `layers`: each layer's are the inputs of the next."""
+    """The clean codes of the topmost of `layers`; each layer's codes are the next one's inputs."""
     for layer in layers:
         x = jax.nn.sigmoid(x @ layer.W + layer.b)
     return x
@@ -115,13 +127,13 @@ def encode(
 def input_weights(
     layers: Sequence[AnyParams | Layer],
 ) -> Float[AnyArray, "pixels units"]:
-    r"""What the units of the topmost layer look for in an image, to first order.
+    r"""The filters of the topmost layer's units in the space of images, to first order.
 
     .. math:: W_1 W_2 \cdots W_K
 
-    A unit is drawn as the sum of the units below it, each with the weight that it gives it (Lee,
-    Grosse, Ranganath & Ng, ICML 2009, section 4.2; Erhan, Bengio, Courville & Vincent 2009, section
-    3.2). The sigmoids between the layers are taken for straight lines: a hint, not the whole truth.
+    A unit is drawn as the weighted sum of the units below it (Lee, Grosse, Ranganath & Ng, ICML
+    2009, section 4.2; Erhan, Bengio, Courville & Vincent 2009, section 3.2). This ignores the
+    sigmoids between the layers, so it is an approximation.
     """
     product = layers[0].W
     for layer in layers[1:]:
@@ -130,7 +142,7 @@ def input_weights(
 
 
 def logits(model: Classifier, x: Float[AnyArray, "... pixels"]) -> Float[AnyArray, "... classes"]:
-    """What the softmax is taken of."""
+    """The inputs of the softmax."""
     return encode(model.hidden, x) @ model.top.W + model.top.b
 
 
@@ -146,39 +158,25 @@ def cost(
 
     .. math:: -\frac{1}{n} \sum_i \log p_{t_i}(x_i)
 
-    With dropout, each input and each hidden unit is left out with its probability :math:`q`, and
-    what is kept is divided by :math:`1 - q`, so that nothing has to be rescaled afterwards
-    (Srivastava et al., JMLR 2014).
-
     Args:
-        model: The classifier; the gradient reaches all of its layers.
+        model: The classifier; all of its layers get gradients.
         batch: Images as the data set holds them, and their labels 0 .. K-1.
-        key: A fresh key for this minibatch's dropout.
-        pixel_scale: What integer pixels are divided by.
-        dropout: The probabilities, in [0, 1), of leaving out an input and a hidden unit; None
-            draws nothing at all.
+        key: A new key for this minibatch's dropout.
+        pixel_scale: Divisor of integer pixels.
+        dropout: The probabilities, in [0, 1), of dropping an input and a hidden unit; see
+            `corruption.drop`. None draws no random numbers.
 
     Returns:
-        A scalar, in nats an image.
+        A scalar, in nats per image.
     """
     images, labels = batch
     y = autoencoder.pixels(images, pixel_scale)
     keys = jax.random.split(key, len(model.hidden) + 1)
     for i, layer in enumerate(model.hidden):
         if dropout is not None:
-            y = drop(keys[i], y, dropout[min(i, 1)])
+            y = corruption.drop(keys[i], y, dropout[min(i, 1)])
         y = jax.nn.sigmoid(y @ layer.W + layer.b)
     if dropout is not None:
-        y = drop(keys[-1], y, dropout[1 if model.hidden else 0])
+        y = corruption.drop(keys[-1], y, dropout[1 if model.hidden else 0])
     a = y @ model.top.W + model.top.b
     return optax.softmax_cross_entropy_with_integer_labels(a, labels).mean()
-
-
-def drop(
-    key: Key[Array, ""], y: Float[AnyArray, "..."], level: Float[AnyArray, ""]
-) -> Float[Array, "..."]:
-    r"""Dropout: :math:`y_i m_i / (1 - q)`, :math:`m_i \sim \mathrm{Bernoulli}(1 - q)`.
-
-    Unlike `corruption.mask`, which it is made of, it keeps the mean of what it is given.
-    """
-    return corruption.mask(key, y, level) / (1 - level)

@@ -1,8 +1,8 @@
-r"""The supervised baselines: softmax regression, an MLP, LeNet.
+r"""The supervised baselines: softmax regression, an MLP and LeNet, in Flax.
 
-These are what a library has layers for: Flax's NNX modules, split into what they compute (a
-hashable graph, compiled in) and what they have learnt (a pytree), so that the cost is as pure as
-any other here and `training.fit` trains them like everything else.
+Flax's NNX modules are split into a hashable graph, which is compiled in, and a pytree of
+parameters, so that their cost is a pure function and `training.fit` trains them like every other
+model here.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +18,8 @@ from jaxtyping import Array, Float, Int, Key, Real
 from dae_jax import autoencoder, objectives
 from dae_jax.objectives import AnyArray
 
+__all__ = ["MLP", "LeNet", "Split", "convolve", "cost", "logits", "pool", "split"]
+
 PyTree = Any
 
 
@@ -26,18 +28,21 @@ class MLP(nnx.Module):
 
     .. math:: h_k = s(h_{k-1} W_k + b_k), \qquad p = \mathrm{softmax}(h_K W + b)
 
-    The top layer begins with zeros, as in the deeplearning.net tutorials, the others with Glorot
-    and Bengio's uniform weights; or all begin as TensorFlow's tutorials had it, with normal weights
-    cut off at two standard deviations, and positive biases, which keep ReLU units alive.
+    Initially, the top layer is zero, as in the deeplearning.net tutorials, and the others have
+    Glorot and Bengio's uniform weights. With `deviation`, all layers have normal weights truncated
+    at two standard deviations, as in TensorFlow's tutorials, where a positive `bias` keeps ReLU
+    units alive.
+
+    The seven parameters are those of the network and of its initial values.
 
     Args:
-        sizes: Pixels, units of each hidden layer, classes.
-        activation: The :math:`s`.
-        dropout: The probability, in [0, 1), of leaving out a hidden unit.
-        input_dropout: The same for a pixel.
-        deviation: The standard deviation of normal weights; without it, the first kind.
-        bias: What all biases begin with.
-        rngs: Where the weights come from.
+        sizes: Number of pixels, units of each hidden layer, number of classes.
+        activation: The activation :math:`s` of hidden layers.
+        dropout: The probability, in [0, 1), of dropping a hidden unit.
+        input_dropout: The probability, in [0, 1), of dropping a pixel.
+        deviation: The standard deviation of normal initial weights; None for uniform ones.
+        bias: The initial value of all biases.
+        rngs: Flax's random number streams, for the initial weights.
     """
 
     def __init__(
@@ -65,7 +70,7 @@ class MLP(nnx.Module):
     def __call__(
         self, x: Float[Array, "batch pixels"], rngs: nnx.Rngs | None = None
     ) -> Float[Array, "batch classes"]:
-        """What the softmax is taken of; dropout only where there is randomness for it."""
+        """The inputs of the softmax; with dropout if `rngs` is given."""
         x = self.input_dropout(x, deterministic=rngs is None, rngs=rngs)
         for layer in self.hidden:
             x = self.activation(layer(x))
@@ -74,28 +79,30 @@ class MLP(nnx.Module):
 
 
 def _initial(deviation: float | None, bias: float, rngs: nnx.Rngs) -> dict[str, Any]:
-    """How the weights and biases of a layer begin."""
+    """The initialisers of a layer's weights and biases."""
     init = nnx.initializers
     weights = init.glorot_uniform() if deviation is None else init.truncated_normal(deviation)
     return {"kernel_init": weights, "bias_init": init.constant(bias), "rngs": rngs}
 
 
 class LeNet(nnx.Module):
-    """Two rounds of convolution and max-pooling, a hidden layer, a softmax layer of zeros.
+    """LeNet: two rounds of convolution and max-pooling, a hidden layer, a softmax layer.
 
-    After LeCun, Bottou, Bengio & Haffner (1998), as the deeplearning.net tutorial has it: 28 x 28
-    pixels, kernels of 5 x 5 without padding, pooling by 2, so 12 x 12 and then 4 x 4.
+    After LeCun, Bottou, Bengio & Haffner (1998), as in the deeplearning.net tutorial: 28 x 28
+    pixels, kernels of 5 x 5 without padding, pooling by 2, which gives 12 x 12 and then 4 x 4.
+
+    The nine parameters are those of the network and of its initial values.
 
     Args:
-        kernels: Of the first and the second convolution.
-        units: Of the hidden layer.
+        kernels: Number of kernels of the first and the second convolution.
+        units: Units of the hidden layer.
         n_classes: Number of classes.
-        activation: Of convolutions and hidden layer.
-        padding: ``"VALID"``, or ``"SAME"``, which keeps 14 x 14 and 7 x 7.
-        dropout: The probability of leaving out a hidden unit.
+        activation: The activation of convolutions and hidden layer.
+        padding: ``"VALID"``, or ``"SAME"``, which gives 14 x 14 and 7 x 7.
+        dropout: The probability, in [0, 1), of dropping a hidden unit.
         deviation: See `MLP`.
         bias: See `MLP`.
-        rngs: Where the weights come from.
+        rngs: Flax's random number streams, for the initial weights.
     """
 
     def __init__(
@@ -135,7 +142,7 @@ class LeNet(nnx.Module):
     def __call__(
         self, x: Float[Array, "batch pixels"], rngs: nnx.Rngs | None = None
     ) -> Float[Array, "batch classes"]:
-        """What the softmax is taken of."""
+        """The inputs of the softmax; with dropout if `rngs` is given."""
         h = x.reshape(-1, 28, 28, 1)
         for convolution in self.convolutions:
             h = self.activation(pool(convolution(h)))
@@ -151,8 +158,8 @@ def convolve(
 ) -> Float[Array, "batch height_ width_ kernels"]:
     """`jax.lax.conv_general_dilated` for strides of 1, as one matrix product on a CPU.
 
-    Inside a `lax.scan` XLA's own convolution is many times slower there, which is where training
-    takes place. The patches are laid side by side, a row a pixel ("im2col").
+    On a CPU, XLA's own convolution is many times slower inside a `lax.scan`, where training takes
+    place. The patches become rows of a matrix, one per pixel ("im2col").
     """
     if jax.default_backend() != "cpu":
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **how)
@@ -166,27 +173,27 @@ def convolve(
 
 
 def pool(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch h w channels"]:
-    """The largest of every 2 x 2 pixels; of ties, the gradient goes to all alike."""
+    """Max-pooling over 2 x 2 pixels; tied pixels share the gradient equally."""
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
 
 
 class Split(NamedTuple):
-    """A module in two: what it computes, hashable; and its parameters, a pytree."""
+    """A module as a hashable graph and a pytree of parameters."""
 
     graph: nnx.GraphDef
     params: PyTree
 
 
 def split(module: nnx.Module) -> Split:
-    """Take the parameters out of a module."""
+    """Split a module into its graph and its parameters."""
     return Split(*nnx.split(module))
 
 
 def logits(
     params: PyTree, x: Float[Array, "batch pixels"], *, graph: nnx.GraphDef
 ) -> Float[Array, "batch classes"]:
-    """What the softmax is taken of, without dropout."""
+    """The inputs of the softmax, without dropout."""
     return nnx.merge(graph, params)(x)
 
 
@@ -199,18 +206,18 @@ def cost(
     pixel_scale: Float[AnyArray, ""],
     weight_decay: Float[AnyArray, ""] | None = None,
 ) -> Float[AnyArray, ""]:
-    r"""The mean negative log-likelihood of the labels, in nats an image.
+    r"""The mean negative log-likelihood of the labels, in nats per image, with weight decay.
 
-    .. math:: -\frac{1}{n} \sum_i \log p_{t_i}(x_i) + \lambda \sum_k \|W_k\|^2
+    .. math:: -\frac{1}{n} \sum_i \log p_{t_i}(x_i) + \frac{\lambda}{2} \sum_k \|W_k\|^2
 
     Args:
-        params: Of the module that `graph` describes.
+        params: The parameters of the module that `graph` describes.
         batch: Images as the data set holds them, and their labels 0 .. K-1.
-        key: A fresh key for this minibatch's dropout.
+        key: A new key for this minibatch's dropout.
         graph: See `split`.
-        pixel_scale: What integer pixels are divided by.
-        weight_decay: The tutorial's L2 coefficient :math:`\lambda` (without a half), of matrices
-            and kernels alone.
+        pixel_scale: Divisor of integer pixels.
+        weight_decay: :math:`\lambda`; see `objectives.weight_decay`. The tutorial's L2 coefficient,
+            which has no half, is half of it.
     """
     images, labels = batch
     model = nnx.merge(graph, params)
@@ -218,5 +225,5 @@ def cost(
     a = model(x, nnx.Rngs(dropout=key))
     value = optax.softmax_cross_entropy_with_integer_labels(a, labels).mean()
     if weight_decay is not None:
-        value += weight_decay * objectives.squared_weights(params)
+        value += objectives.weight_decay(params, weight_decay)
     return value

@@ -1,9 +1,9 @@
 """The one training loop: a compiled scan per epoch, and plain Python around it.
 
 A model is a pytree of parameters and a pure ``cost(params, batch, key) -> scalar``. The cost is
-passed as a `jax.tree_util.Partial`, whose bound numbers (a corruption level, say) are arguments of
-the compiled program and not constants in it: another level compiles nothing anew, and a stack of
-costs is a sweep.
+passed as a `jax.tree_util.Partial`, made by `bind`, whose numbers (a corruption level, say) are
+arguments of the compiled program and not constants in it: a different level recompiles nothing, and
+a stack of costs is a sweep.
 """
 
 import difflib
@@ -22,30 +22,83 @@ from jaxtyping import Array, Bool, Float, Key
 
 from dae_jax.errors import InputError
 
+__all__ = [
+    "Report",
+    "State",
+    "Watch",
+    "bind",
+    "fit",
+    "member",
+    "member_mesh",
+    "optimiser",
+    "run_epoch",
+    "run_sweep_epoch",
+    "stack",
+    "start_state",
+    "sweep",
+]
+
 PyTree = Any
 MEMBER = PartitionSpec("member")
 EVERYWHERE = PartitionSpec()
 
 
 class State(NamedTuple):
-    """What the next step needs. A sweep's state has a leading axis of members on every leaf."""
+    """The state that the next step needs; in a sweep, each leaf has a leading axis of members."""
 
     params: PyTree
     opt_state: PyTree
 
 
 class Report(NamedTuple):
-    """What one epoch told.
+    """One epoch: its cost, its duration and the state after it.
 
-    `state` is donated to the next epoch: take what you need of it before asking for the next
+    `state` is donated to the next epoch: copy what you need of it before asking for the next
     report.
     """
 
     epoch: int  # counted from 1
     cost: np.ndarray  # mean over the epoch's minibatches; () or, in a sweep, (members,)
-    finite: bool  # whether every cost and every parameter, of every member, is a finite number
+    finite: bool  # whether all costs and parameters, of all members, are finite
     seconds: float
     state: State
+
+
+class Watch:
+    """A callback after every epoch; this one does nothing.
+
+    Subclasses look at the report (`early_stopping.Best` computes validation errors), may stop the
+    training, and keep what they have to remember in `kept`.
+    """
+
+    kept: PyTree = ()
+    """A pytree of arrays that checkpoints hold beside the training state."""
+
+    def after(self, report: Report) -> dict[str, Any]:
+        """Look at an epoch; returns what to add to its row of metrics."""
+        return {}
+
+    def done(self, epoch: int) -> bool:
+        """Whether to stop after this epoch, before the last one is reached."""
+        return False
+
+
+def bind(cost: Callable[..., Any], **numbers: Any) -> jax.tree_util.Partial:
+    """A cost with its numbers bound: traced, so that other values recompile nothing.
+
+    Choices that select code (a name, an architecture) are bound first, with `functools.partial`,
+    and compiled in.
+
+    Args:
+        cost: ``cost(params, batch, key, **numbers) -> scalar``.
+        **numbers: Numbers, or pytrees of them, which become arrays of JAX's default float type;
+            None stays None.
+
+    >>> square = bind(lambda params, batch, key, scale: scale * (params**2).sum(), scale=2)
+    >>> float(square(jnp.ones(3), None, None))
+    6.0
+    """
+    return jax.tree_util.Partial(cost, **jax.tree.map(lambda v: jnp.asarray(v, float), numbers))
 
 
 def optimiser(
@@ -56,17 +109,17 @@ def optimiser(
     updates: int = 1,
     weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
-    r"""The Optax optimiser of that name, its learning rate a number in its state.
+    r"""The Optax optimiser of that name, with its learning rate in its state.
 
     Args:
         name: ``"sgd"`` is the tutorial's ``W -= learning_rate * gradient``; ``"momentum"`` adds .9
             of the step before; any other is a function of Optax that takes a ``learning_rate``,
             such as ``"adam"``, ``"adamw"``, ``"rmsprop"`` or ``"lion"``.
         learning_rate: Above 0. Traced, not compiled in.
-        decay: What the steps are multiplied by after every epoch, in (0, 1].
-        updates: Minibatches an epoch, where there is a decay.
-        weight_decay: The :math:`\lambda` of :math:`\frac{\lambda}{2} \|W\|^2`, at least 0, added
-            to the cost for every matrix and no bias.
+        decay: Factor on the steps after every epoch, in (0, 1].
+        updates: Minibatches per epoch, needed if there is a decay.
+        weight_decay: The :math:`\lambda` of `objectives.weight_decay`, at least 0, whose gradient
+            is added for every matrix and no bias.
 
     Raises:
         InputError: Optax has no optimiser of that name.
@@ -86,7 +139,7 @@ def optimiser(
 
 
 def _optimiser_of_optax(name: str) -> Callable[..., optax.GradientTransformation]:
-    """The function that makes it, if what it makes needs no more than a gradient and a rate."""
+    """Optax's function of that name, if its optimiser needs only a gradient and a rate."""
     if name in ("sgd", "adam"):
         return getattr(optax, name)
     if name == "momentum":
@@ -103,11 +156,11 @@ def _optimiser_of_optax(name: str) -> Callable[..., optax.GradientTransformation
             _, state = jax.eval_shape(partial(one_step, make))
         if any(jnp.issubdtype(a.dtype, jax.dtypes.prng_key) for a in jax.tree.leaves(state)):
             raise TypeError("it draws random numbers of its own")
-    except Exception as error:  # whatever the functions of Optax that are no optimisers raise
+    except Exception as error:  # functions of Optax that are no optimisers may raise anything
         near = difflib.get_close_matches(name, ["momentum", *optax.__all__], 1)
         raise InputError(
             "optimiser",
-            expected="momentum, or an optimiser of Optax that needs a learning rate and no more",
+            expected="momentum, or an optimiser of Optax that needs a learning rate only",
             got=name,
             do=f"did you mean {near[0]}?"
             if near and near[0] != name
@@ -127,10 +180,12 @@ def _epoch(
     batch_size: int,
     shuffle: bool,
 ) -> tuple[State, tuple[Float[Array, ""], Bool[Array, ""]]]:
-    """One pass over `data`, the function that everything below compiles.
+    """One pass over `data`: the function that `run_epoch` and `run_sweep_epoch` compile.
+
+    Its eight parameters are the five that change from call to call and the three that select code.
 
     Returns:
-        The new state; and the mean cost, and whether all that was computed is finite.
+        The new state, and (mean cost, whether all costs and parameters are finite).
     """
     n_images = jax.tree.leaves(data)[0].shape[0]
     n_batches = n_images // batch_size
@@ -174,7 +229,10 @@ def run_sweep_epoch(
     own_data: bool,
     **static: Any,
 ) -> tuple[State, tuple[Float[Array, "members"], Bool[Array, "members"]]]:
-    """One epoch of every member of a sweep, the members spread over the devices of `mesh`."""
+    """One epoch of every member of a sweep, the members spread over the devices of `mesh`.
+
+    Takes the parameters of `run_epoch`, the layout of the members, and `own_data`; see `fit`.
+    """
 
     def local(members: PyTree, own: PyTree, shared: PyTree, epoch: Array) -> PyTree:
         def one(member_and_own: PyTree) -> PyTree:
@@ -197,16 +255,16 @@ def run_sweep_epoch(
 
 
 def _one_after_another(mesh: Mesh) -> bool:
-    """How a device goes through its members.
+    """Whether a device trains its members in turn rather than at once.
 
-    A GPU is kept busy by all of them at once. A CPU core is busy with one, and products of separate
+    All members together keep a GPU busy. One member keeps a CPU core busy, and products of separate
     matrices run faster there than one batched product.
     """
     return mesh.devices.flat[0].platform == "cpu"
 
 
 def stack(members: Sequence[PyTree]) -> PyTree:
-    """One pytree with a leading axis of members, out of pytrees of the same structure."""
+    """Stack pytrees of the same structure into one with a leading axis of members."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
 
 
@@ -230,25 +288,27 @@ def fit(
 ) -> Iterator[Report]:
     """Train, yielding a `Report` after each epoch; everything else is code around this generator.
 
-    Minibatches are taken in the order of the file unless `shuffle` asks for another order every
-    epoch. **The remainder is dropped**: of 1,003 images and a batch size of 20, the last 3 (in the
-    order of that epoch) are not seen, as in the tutorial. Keys are folded in by (epoch, step), so
-    that a run resumed with ``start=k`` repeats to the bit what an uninterrupted one does after
-    epoch k.
+    Minibatches are taken in the order of the file, or in a new order every epoch with `shuffle`.
+    **The remainder is dropped**: of 1,003 images and a batch size of 20, the last 3 (in the order
+    of that epoch) are not seen, as in the tutorial. Keys are folded in by (epoch, step), so that a
+    run resumed with ``start=k`` repeats to the bit what an uninterrupted one does after epoch k.
+
+    Four parameters say what is trained; the six keywords say how, and only three of them have no
+    default.
 
     Args:
-        cost: ``cost(params, batch, key) -> scalar``, a `jax.tree_util.Partial`. In a sweep its
-            numbers have a leading axis of members.
-        state: From `start_state`, or a checkpoint. Donated: do not use it again.
+        cost: ``cost(params, batch, key) -> scalar``, from `bind`. In a sweep its numbers have a
+            leading axis of members; see `sweep`.
+        state: From `start_state`, `sweep` or a checkpoint. Donated: do not use it again.
         data: A pytree of arrays whose leading axis is the images; put on the device once.
-        key: A key, or an array of keys, one a member: then this is a sweep.
+        key: A key; or, for a sweep, an array of keys, one per member.
         optimizer: Any Optax optimiser.
         epochs: The number of the last epoch, at least `start`.
-        batch_size: Images a minibatch, 1 to the number of images.
+        batch_size: Images per minibatch, 1 to the number of images.
         shuffle: Whether to draw a new order every epoch.
-        start: Epochs that `state` has behind it.
-        own_data: Whether, in a sweep, `data` has the leading axis of members, too: each learns
-            from its own images. Otherwise all share them.
+        start: Number of epochs that `state` has been trained for.
+        own_data: In a sweep, whether `data` has the leading axis of members too, so that each
+            learns from its own images. Otherwise all share them.
 
     Raises:
         InputError: A batch larger than the data, or a size below 1.
@@ -261,43 +321,39 @@ def fit(
             got=batch_size,
             do="choose a smaller --batch-size or more images",
         )
-    static: dict[str, Any] = dict(optimizer=optimizer, batch_size=batch_size, shuffle=shuffle)
-    run = run_epoch
-    n_members = 0
+    how: dict[str, Any] = dict(optimizer=optimizer, batch_size=batch_size, shuffle=shuffle)
     if key.ndim:
-        n_members = key.shape[0]
-        mesh = member_mesh(n_members)
+        n_members, mesh = key.shape[0], member_mesh(key.shape[0])
         cost, state, key = (_spread(tree, mesh) for tree in (cost, state, key))
         place = partial(jax.device_put, device=NamedSharding(mesh, EVERYWHERE))
         data = _spread(data, mesh) if own_data else place(data)
-        run, static = run_sweep_epoch, static | {"mesh": mesh, "own_data": own_data}
+        how |= {"mesh": mesh, "own_data": own_data}
     else:
-        data = jax.device_put(data)
-    return _epochs(run, static, cost, state, data, key, start, epochs, n_members)
+        n_members, data = None, jax.device_put(data)
+    run = run_epoch if n_members is None else run_sweep_epoch
+
+    def step(state: State, epoch: int) -> tuple[State, PyTree]:
+        return run(state, cost, data, key, epoch, **how)
+
+    return _reports(step, state, range(start, epochs), n_members)
 
 
-def _epochs(
-    run: Callable[..., tuple[State, PyTree]],
-    static: dict[str, Any],
-    cost: Callable[..., Array],
+def _reports(
+    step: Callable[[State, int], tuple[State, PyTree]],
     state: State,
-    data: PyTree,
-    key: Array,
-    start: int,
-    epochs: int,
-    n_members: int,
+    epochs: range,
+    n_members: int | None,
 ) -> Iterator[Report]:
-    for epoch in range(start, epochs):
+    """Run the epochs; of a sweep, leave out the copies that pad its members (see `_spread`)."""
+    for epoch in epochs:
         began = time.perf_counter()
-        state, told = run(state, cost, data, key, epoch, **static)
-        costs, finite = jax.device_get(told)  # waits for the device
-        yield Report(
-            epoch + 1,
-            costs[:n_members] if n_members else costs,
-            bool(np.all(finite)),
-            time.perf_counter() - began,
-            jax.tree.map(lambda a: a[:n_members], state) if n_members else state,
-        )
+        state, results = step(state, epoch)
+        costs, finite = jax.device_get(results)  # waits for the device
+        seconds = time.perf_counter() - began
+        own = state
+        if n_members is not None:
+            costs, own = jax.tree.map(lambda a: a[:n_members], (costs, state))
+        yield Report(epoch + 1, costs, bool(np.all(finite)), seconds, own)
 
 
 def start_state(params: PyTree, optimizer: optax.GradientTransformation) -> State:
@@ -305,12 +361,27 @@ def start_state(params: PyTree, optimizer: optax.GradientTransformation) -> Stat
     return State(params, optimizer.init(params))
 
 
+def sweep(
+    costs: Sequence[Callable[..., Array]],
+    params: Sequence[PyTree],
+    optimizer: optax.GradientTransformation,
+) -> tuple[Callable[..., Array], State]:
+    """The cost and the first state of several members, stacked as `fit` takes them.
+
+    Args:
+        costs: Each member's cost, from `bind`; they may differ in their numbers only.
+        params: Each member's first parameters; copied, so that they can be used again.
+        optimizer: See `fit`.
+    """
+    return stack(costs), stack([start_state(one, optimizer) for one in params])
+
+
 def member_mesh(n_members: int) -> Mesh:
-    """A row of devices for the members: as many as are kept busy by them.
+    """A mesh of as many devices as the members keep busy, with the one axis ``"member"``.
 
     Members that do not divide evenly leave devices idle at the end (`_spread` repeats the last
-    one). Where that would cost more than a tenth, fewer devices do it in less time, since every
-    device of a CPU may use all of its cores.
+    one). If that would cost more than a tenth, fewer devices take less time, since every device of
+    a CPU may use all of its cores.
     """
     devices = jax.devices()[:n_members]
     sizes = range(len(devices), 0, -1)

@@ -1,75 +1,72 @@
-"""``python -m dae_jax.transform``: the codes of new images in a hidden layer, as an .npy file."""
+"""``python -m dae_jax.transform``: codes of new images in a hidden layer, as an .npy file."""
 
 import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from tyro.conf import arg
 
-from dae_jax import console as command
-from dae_jax import files
+from dae_jax import console, files
 from dae_jax.errors import InputError
-from dae_jax.runs import new_images
-from dae_jax.runs.new_images import Asked
+from dae_jax.settings import new_images, shared
 
-PROG = "python -m dae_jax.transform"
+__all__ = ["Settings", "cli", "main"]
 
 
 @dataclass(frozen=True)
-class Config(Asked):
+class Settings(new_images.NewImages):
     """Encode images with a run of python -m dae_jax.pretrain, or with a dA of dae_jax.train.
 
     For example:  python -m dae_jax.transform runs/mine new_images/ --layer 2
     """
 
+    prog: ClassVar[str] = "python -m dae_jax.transform"
+
     layer: Annotated[int | None, arg(metavar="K", help_behavior_hint="(default: the topmost)")] = (
         None
     )
-    """The hidden layer whose codes are wanted, from 1, the first above the images."""
+    """Hidden layer whose codes are computed; 1 is the first above the images."""
     out: Annotated[str, arg(metavar="PATH")] = "codes.npy"
-    """Where the codes go: an .npy file of float32, a row an image."""
+    """The .npy file of the codes: float32, one row per image."""
 
 
 def main(argv: Sequence[str]) -> None:
     """Parse, load, encode, write.
 
     Raises:
-        InputError: Whatever the user can mend.
+        InputError: A mistake that the user can correct.
     """
-    asked = command.parse(Config, argv, PROG)
-    if not asked.out.endswith(".npy"):
-        raise InputError("--out", expected="a file name that ends in .npy", got=asked.out)
-    path = new_images.find(asked.run, new_images.STACK, new_images.DA)
-    command.set_up_jax("float32", 1)
+    settings = shared.parse(Settings, argv)
+    if not settings.out.endswith(".npy"):
+        raise InputError("--out", expected="a file name that ends in .npy", got=settings.out)
+    console.set_up_jax("float32", 1)
 
-    from dae_jax import stacked
+    from dae_jax import evaluation, stacked
+    from dae_jax.runs import new_images, saved
 
-    if path.name == new_images.DA:
-        da, expected = new_images.load_da(path)
-        layers = [da]
-    else:
-        model, expected, _ = new_images.load_classifier(path)
-        layers = model.hidden
-    k = len(layers) if asked.layer is None else asked.layer
+    path = saved.find(settings.run, saved.CLASSIFIER, saved.DA)
+    model, card = saved.load(path)
+    layers = model.hidden if isinstance(model, stacked.Classifier) else (model,)
+    k = len(layers) if settings.layer is None else settings.layer
     if not 1 <= k <= len(layers):
-        wanted = f"1 to {len(layers)}, the hidden layers of {path}"
-        raise InputError("--layer", expected=wanted, got=k)
-    new = new_images.load(asked, expected)
-    codes = new_images.put_through(stacked.encode, layers[:k], new.images, expected.pixel_scale)
+        expected = f"1 to {len(layers)}, the hidden layers of {path}"
+        raise InputError("--layer", expected=expected, got=k)
+    new = new_images.load(settings.images, card, settings.part, settings.image_size)
+    codes = evaluation.apply(stacked.encode, layers[:k], new.images, card.pixel_scale)
     content = io.BytesIO()
     np.save(content, codes, allow_pickle=False)
     print(
-        f"{files.write_whole(asked.out, content.getvalue())}  "
+        f"{files.write_whole(settings.out, content.getvalue())}  "
         f"{len(codes):,} images, {codes.shape[1]:,} units of layer {k}"
     )
 
 
 def cli() -> int:
     """The console script ``dae-jax-transform``."""
-    return command.run(main)
+    return console.run(main)
 
 
 if __name__ == "__main__":

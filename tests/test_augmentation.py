@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dae_jax import augmentation
+from dae_jax import corruption as augmentation
 from helpers import key
 
 

@@ -1,40 +1,34 @@
-"""What the training commands ask of the data, before they train on it."""
+"""Checks of a data set before a training command uses it."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from dae_jax import datasets
 from dae_jax.datasets import Dataset
 from dae_jax.errors import InputError
-from dae_jax.settings import train as config
 
-
-def load(asked: config.Data) -> tuple[Dataset, bool]:
-    """The data set that the flags ask for.
-
-    Returns:
-        The data set; and whether it is the sample, because MNIST is not to be had: which is said.
-    """
-    how = {"valid_fraction": asked.valid_fraction, "image_size": asked.image_size}
-    if asked.data is not None:
-        return datasets.load(asked.data, **how), False
-    dataset = datasets.load_default(**how)
-    instead = dataset.name != "mnist"
-    if instead:
-        print(f"*** MNIST is not to be had: training on {dataset.name} ({dataset.source}) ***")
-    return dataset, instead
+__all__ = [
+    "check_comparison",
+    "check_labels",
+    "check_range",
+    "check_shift",
+    "in_words",
+    "with_unlabelled",
+]
 
 
 def check_range(
     name: str, images: np.ndarray, pixel_scale: float, cost: str, *, linear: bool
 ) -> None:
-    """Refuse pixels that a sigmoid decoder cannot give back.
+    """Check that the decoder can reconstruct the pixels.
 
     Args:
-        name: What the images are called.
-        images: Those to train on.
-        pixel_scale: What integer pixels are divided by.
-        cost: What is minimised.
-        linear: Whether the decoder is linear, which can give anything back.
+        name: The name of the data set, for the error.
+        images: The images to train on.
+        pixel_scale: Divisor of integer pixels.
+        cost: The objective, for the error.
+        linear: Whether the decoder is linear, which can reconstruct any value.
 
     Raises:
         InputError: Values outside [0, 1] after scaling.
@@ -56,11 +50,18 @@ def check_range(
     )
 
 
-def with_more(dataset: Dataset, unlabelled: str, image_size: tuple[int, int] | None) -> np.ndarray:
-    """The training images of a data set, and more of their kind from elsewhere, without labels.
+def with_unlabelled(
+    dataset: Dataset, unlabelled: str, image_size: tuple[int, int] | None
+) -> Dataset:
+    """Add more images of the same kind, without labels, to a data set.
+
+    Args:
+        dataset: The data set with labels.
+        unlabelled: Name or path of the other images; labels that they have are ignored.
+        image_size: The (height, width) to resize a folder of images to; `dataset`'s if None.
 
     Raises:
-        InputError: They are of another size or kind.
+        InputError: The other images have another size or kind.
     """
     own = dataset.train.images
     size = None
@@ -84,19 +85,19 @@ def with_more(dataset: Dataset, unlabelled: str, image_size: tuple[int, int] | N
             do="prepare both alike",
         )
     print(f"{len(more.train.images):,} images without labels for pretraining, from {more.source}")
-    return np.concatenate([own, more.train.images])
+    return dataset._replace(unlabelled=more.train.images)
 
 
 def in_words(image_shape: tuple[int, ...] | None, n_pixels: int) -> str:
-    """The size of an image, for people."""
+    """The size of an image, for messages."""
     return f"{n_pixels} values" if image_shape is None else " x ".join(map(str, image_shape))
 
 
 def check_labels(dataset: Dataset) -> None:
-    """Refuse what no classifier can be trained on, and say what the classes are called.
+    """Check that a classifier can be trained on the labels, and print the names of the classes.
 
     Raises:
-        InputError: No labels, only one class, or a class without an example to train on.
+        InputError: No labels, a single class, or a class without a training image.
     """
     train = dataset.train
     if train.labels is None:
@@ -104,7 +105,8 @@ def check_labels(dataset: Dataset) -> None:
             f"labels of {dataset.name}",
             expected="a class for each training image",
             got="none",
-            do="give y in the .npz or a folder a class; images without labels go to --unlabelled",
+            do="give y in the .npz, or one folder per class; pass images without labels to "
+            "--unlabelled",
         )
     n_classes = max(part.n_classes for part in (train, dataset.valid, dataset.test))
     counts = np.bincount(train.labels, minlength=n_classes)
@@ -125,10 +127,10 @@ def check_labels(dataset: Dataset) -> None:
 
 
 def check_shift(dataset: Dataset, furthest: int) -> None:
-    """Refuse to move images out of sight, and vectors at all.
+    """Check that images can be shifted so far; vectors cannot be shifted.
 
     Raises:
-        InputError: As far as an image is high or wide, or images of unknown shape.
+        InputError: A distance of the image's height or width or more, or an unknown image shape.
     """
     shape = dataset.image_shape
     limit = min(shape[:2]) - 1 if shape else 0
@@ -140,4 +142,36 @@ def check_shift(dataset: Dataset, furthest: int) -> None:
             expected=f"{allowed} for images of {kind}",
             got=furthest,
             do="--shift 0 leaves them in place",
+        )
+
+
+def check_comparison(dataset: Dataset, budgets: Sequence[int | str], n_seeds: int) -> None:
+    """Check that classifiers can be compared at these numbers of labels.
+
+    Args:
+        dataset: The data set, with labels.
+        budgets: Numbers of labels, or ``"all"``.
+        n_seeds: Number of seeds.
+
+    Raises:
+        InputError: Fewer labels than classes or more than there are, a single seed, or no labelled
+            images to validate and to test with.
+    """
+    labels = dataset.train.labels
+    assert labels is not None
+    n_classes, n = dataset.train.n_classes, len(labels)
+    for budget in budgets:
+        if isinstance(budget, int) and not n_classes <= budget <= n:
+            raise InputError(
+                "--labels",
+                expected=f"{n_classes} (one for each class) to {n}, the training images, or all",
+                got=budget,
+            )
+    if n_seeds < 2:
+        expected = "at least 2 to compare, or there is no interval"
+        raise InputError("--seeds", expected=expected, got=n_seeds)
+    held_out = dataset.valid, dataset.test
+    if not all(len(part.images) and part.labels is not None for part in held_out):
+        raise InputError(
+            "--compare", expected="labelled images to validate and to test with", got="none"
         )

@@ -1,38 +1,21 @@
 """The experiments of the articles behind this project, each as a declaration.
 
-What is trained, what is measured, what is drawn, and what was published: the number, and the band
-that the mean over the seeds has to lie in. `reproduce` runs them; the words they are written in are
-those of `models`, `findings` and `drawings`.
+A declaration says what is trained (`models`), measured (`measures`) and drawn (`pictures`), and
+what was published: each number with the band that the mean over the seeds must lie in. `experiment`
+runs it for ``python -m dae_jax.reproduce``.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from dae_jax.deep import Architecture
-from dae_jax.experiments import measures as f
-from dae_jax.experiments import pictures as d
-from dae_jax.experiments.claims import Claim
+from dae_jax.experiments import measures, pictures
 from dae_jax.experiments.data import Images
-from dae_jax.experiments.laboratory import Model, Recipe
-from dae_jax.experiments.models import PCA, Autoencoder, Finetuned, Network, Stack
+from dae_jax.experiments.experiment import Claim, Experiment
+from dae_jax.experiments.measures import Measure
+from dae_jax.experiments.models import PCA, Autoencoder, Finetuned, Network, Recipe, Stack
 
-
-@dataclass(frozen=True)
-class Experiment:
-    """What one command reproduces."""
-
-    what: str
-    source: str
-    models: Mapping[str, Model]
-    measures: tuple[f.Measure, ...]
-    drawings: Mapping[str, d.Drawing]
-    claims: tuple[Claim, ...]
-    images: Images = field(default_factory=Images)
-    seeds: tuple[int, ...] = (1, 2, 3)
-    note: str = ""
-
+__all__ = ["EXPERIMENTS"]
 
 ARTICLE = Images(with_valid=True)  # all 60,000 training images, tested on the 10,000 others
 HINTON = "Hinton & Salakhutdinov, Science 2006"
@@ -56,11 +39,11 @@ DA_FILTERS = Experiment(
     images=Images(pixel_scale=256),
     seeds=(123, 124, 125),
     models={"0 %": _da(None), "30 %": _da(0.3)},
-    measures=(f.final_cost("0 %", "30 %"), f.local_filters("0 %", "30 %")),
-    drawings={
-        "filters_0": d.filters("0 %"),
-        "filters_30": d.filters("30 %"),
-        "same_units": d.same_units("0 %", "30 %"),
+    measures=(measures.final_cost("0 %", "30 %"), measures.local_filters("0 %", "30 %")),
+    pictures={
+        "filters_0": pictures.filters("0 %"),
+        "filters_30": pictures.filters("30 %"),
+        "same_units": pictures.same_units("0 %", "30 %"),
     },
     claims=(
         Claim("0 %: cost", "52.43952 (Theano, seed 123)", 52.43899, 52.44004, of="first"),
@@ -83,13 +66,13 @@ DEEP_2D = Experiment(
         ),
     },
     measures=(
-        f.pixel_error("pca", "deep"),
-        f.neighbours("pca", "deep"),
+        measures.pixel_error("pca", "deep"),
+        measures.neighbours("pca", "deep"),
     ),
-    drawings={
-        "maps": d.scatter({"pca": "PCA", "deep": "deep autoencoder"}),
-        "reconstructions": d.reconstructions("pca", "deep"),
-        "loss": d.loss_curves("deep", per=1 / PIXELS, label="error per pixel, held-out"),
+    pictures={
+        "maps": pictures.scatter({"pca": "PCA", "deep": "deep autoencoder"}),
+        "reconstructions": pictures.reconstructions("pca", "deep"),
+        "loss": pictures.loss_curves("deep", per=1 / PIXELS, label="error per pixel, held-out"),
     },
     claims=(
         Claim("pca: training error per pixel", ".056", 0.0555, 0.0565),
@@ -112,15 +95,15 @@ DEEP_2D_LINEAR = Experiment(
         ),
     },
     measures=(
-        f.ratio(
-            f.pixel_error("pca", "linear"),
+        measures.ratio(
+            measures.pixel_error("pca", "linear"),
             "linear: training error per pixel",
             "pca: training error per pixel",
             "linear: times the error of PCA",
         ),
-        f.principal_angle("linear", "pca"),
+        measures.principal_angle("linear", "pca"),
     ),
-    drawings={"maps": d.scatter({"pca": "PCA", "linear": "linear autoencoder"})},
+    pictures={"maps": pictures.scatter({"pca": "PCA", "linear": "linear autoencoder"})},
     claims=(
         Claim("linear: training error per pixel", "that of PCA, .056", 0.0555, 0.0565),
         Claim("linear: times the error of PCA", "1", 0.9999, 1.01),
@@ -148,8 +131,11 @@ DEEP_30D = Experiment(
         ),
         "deep": _hinton(30),
     },
-    measures=(f.image_error("pca", "logistic pca", "deep"), f.neighbours("pca", "deep")),
-    drawings={"reconstructions": d.reconstructions("deep", "logistic pca", "pca")},
+    measures=(
+        measures.image_error("pca", "logistic pca", "deep"),
+        measures.neighbours("pca", "deep"),
+    ),
+    pictures={"reconstructions": pictures.reconstructions("deep", "logistic pca", "pca")},
     claims=(
         Claim("deep: error per image", "3.00", high=3.0),
         Claim("logistic pca: error per image", "8.01", 7.0, 9.0),
@@ -163,11 +149,11 @@ DEEP_2D_PRETRAINED = Experiment(
     images=ARTICLE,
     models={"pca": PCA(2), "deep": _hinton(2)},
     measures=(
-        f.image_error("pca", "deep"),
-        f.neighbours("pca", "deep"),
-        f.silhouette("pca", "deep"),
+        measures.image_error("pca", "deep"),
+        measures.neighbours("pca", "deep"),
+        measures.silhouette("pca", "deep"),
     ),
-    drawings={"maps": d.scatter({"pca": "PCA", "deep": "deep autoencoder"})},
+    pictures={"maps": pictures.scatter({"pca": "PCA", "deep": "deep autoencoder"})},
     claims=(
         Claim("deep: 10-nearest-neighbour accuracy", "figure 3B", low=0.7),
         Claim("pca: 10-nearest-neighbour accuracy", "figure 3A", 0.4, 0.5),
@@ -184,12 +170,12 @@ PER_PIXEL = 1 / PIXELS
 CROSS_ENTROPY = "cross-entropy per pixel"
 
 
-def _of_the_codes(name: str) -> tuple[f.Measure, ...]:
+def _of_the_codes(name: str) -> tuple[Measure, ...]:
     return (
-        f.held_out_cost(name, per=PER_PIXEL, what=CROSS_ENTROPY),
-        f.silhouette(name),
-        f.neighbours(name),
-        f.activity(name),
+        measures.held_out_cost(name, per=PER_PIXEL, what=CROSS_ENTROPY),
+        measures.silhouette(name),
+        measures.neighbours(name),
+        measures.activity(name),
     )
 
 
@@ -199,15 +185,15 @@ SHALLOW_32 = Experiment(
     images=ARTICLE,
     models={"shallow": _relu((PIXELS, 32))},
     measures=(
-        f.held_out_cost("shallow", per=PER_PIXEL, what=CROSS_ENTROPY),
-        f.silhouette("shallow"),
-        f.neighbours("shallow"),
-        f.tsne_compactness("shallow"),
-        f.standardised_targets,
+        measures.held_out_cost("shallow", per=PER_PIXEL, what=CROSS_ENTROPY),
+        measures.silhouette("shallow"),
+        measures.neighbours("shallow"),
+        measures.tsne_compactness("shallow"),
+        measures.standardised_targets,
     ),
-    drawings={
-        "tsne": d.tsne_scatter("shallow", "t-SNE of 32 ReLU units"),
-        "reconstructions": d.reconstructions("shallow"),
+    pictures={
+        "tsne": pictures.tsne_scatter("shallow", "t-SNE of 32 ReLU units"),
+        "reconstructions": pictures.reconstructions("shallow"),
     },
     claims=(
         Claim(f"shallow: {CROSS_ENTROPY}", "figure", high=0.11),
@@ -223,7 +209,7 @@ SHALLOW_2D = Experiment(
     images=ARTICLE,
     models={"shallow": _relu((PIXELS, 2))},
     measures=_of_the_codes("shallow"),
-    drawings={"map": d.scatter({"shallow": "two ReLU units"})},
+    pictures={"map": pictures.scatter({"shallow": "two ReLU units"})},
     claims=(Claim("shallow: 10-nearest-neighbour accuracy", "figure", low=0.3),),
 )
 
@@ -233,7 +219,7 @@ DEEP_RELU_2D = Experiment(
     images=ARTICLE,
     models={"deep": _relu((PIXELS, 512, 128, 2), code_bias=1.0)},
     measures=_of_the_codes("deep"),
-    drawings={"map": d.scatter({"deep": "deep, two ReLU units"})},
+    pictures={"map": pictures.scatter({"deep": "deep, two ReLU units"})},
     claims=(Claim("deep: 10-nearest-neighbour accuracy", "figure", low=0.6),),
 )
 
@@ -243,15 +229,15 @@ SPARSE_32 = Experiment(
     images=ARTICLE,
     models={"plain": _relu((PIXELS, 32)), "sparse": _relu((PIXELS, 32), l1=0.5)},
     measures=(
-        f.held_out_cost("plain", "sparse", per=PER_PIXEL, what=CROSS_ENTROPY),
-        f.activity("plain", "sparse"),
-        f.silhouette("sparse"),
-        f.neighbours("sparse"),
-        f.tsne_compactness("sparse"),
+        measures.held_out_cost("plain", "sparse", per=PER_PIXEL, what=CROSS_ENTROPY),
+        measures.activity("plain", "sparse"),
+        measures.silhouette("sparse"),
+        measures.neighbours("sparse"),
+        measures.tsne_compactness("sparse"),
     ),
-    drawings={
-        "tsne": d.tsne_scatter("sparse", "t-SNE of 32 sparse ReLU units"),
-        "activity": d.activity_histogram({"plain": "plain", "sparse": "L1"}),
+    pictures={
+        "tsne": pictures.tsne_scatter("sparse", "t-SNE of 32 sparse ReLU units"),
+        "activity": pictures.activity_histogram({"plain": "plain", "sparse": "L1"}),
     },
     claims=(
         Claim("sparse: mean activation", "figure", high=2),
@@ -270,17 +256,17 @@ SPARSE_L1 = Experiment(
         "sparse": _relu((PIXELS, 128, 32), l1=1e-5 * PIXELS * 32),
     },
     measures=(
-        f.activity("plain", "sparse"),
-        f.difference(
-            f.held_out_cost("plain", "sparse", per=PER_PIXEL, what=CROSS_ENTROPY),
+        measures.activity("plain", "sparse"),
+        measures.difference(
+            measures.held_out_cost("plain", "sparse", per=PER_PIXEL, what=CROSS_ENTROPY),
             f"sparse: {CROSS_ENTROPY}",
             f"plain: {CROSS_ENTROPY}",
             f"sparse: {CROSS_ENTROPY}, above plain",
         ),
     ),
-    drawings={
-        "activity": d.activity_histogram({"plain": "plain", "sparse": "L1"}),
-        "reconstructions": d.reconstructions("plain", "sparse"),
+    pictures={
+        "activity": pictures.activity_histogram({"plain": "plain", "sparse": "L1"}),
+        "reconstructions": pictures.reconstructions("plain", "sparse"),
     },
     claims=(
         Claim("plain: mean activation", "6.6", 5, 9),
@@ -302,10 +288,14 @@ SPARSE_KL = Experiment(
             weight_decay=6e-3,
         )
     },
-    measures=(f.activity("sparse"), f.local_filters("sparse"), f.final_cost("sparse")),
-    drawings={
-        "filters": d.filters("sparse", (14, 14)),
-        "reconstructions": d.reconstructions("sparse"),
+    measures=(
+        measures.activity("sparse"),
+        measures.local_filters("sparse"),
+        measures.final_cost("sparse"),
+    ),
+    pictures={
+        "filters": pictures.filters("sparse", (14, 14)),
+        "reconstructions": pictures.reconstructions("sparse"),
     },
     claims=(
         Claim("sparse: mean activation", "rho = .1", 0.08, 0.12),
@@ -336,11 +326,13 @@ CONTRACTIVE = Experiment(
         **{f"{name} fine-tuned": Finetuned(name, _TUNED) for name in _ONE_LAYER},
     },
     measures=(
-        f.jacobian_norm(*_ONE_LAYER),
-        f.local_filters(*_ONE_LAYER),
-        f.errors(*(f"{name} fine-tuned" for name in _ONE_LAYER)),
+        measures.jacobian_norm(*_ONE_LAYER),
+        measures.local_filters(*_ONE_LAYER),
+        measures.errors(*(f"{name} fine-tuned" for name in _ONE_LAYER)),
     ),
-    drawings={f"filters_{name.lower().replace('+', '_')}": d.filters(name) for name in _ONE_LAYER},
+    pictures={
+        f"filters_{name.lower().replace('+', '_')}": pictures.filters(name) for name in _ONE_LAYER
+    },
     claims=(
         Claim("CAE fine-tuned: test error", "1.14 %", high=0.016),
         Claim("DAE-g fine-tuned: test error", "1.18 %", high=0.016),
@@ -366,14 +358,14 @@ GAUSSIAN_NOISE = Experiment(
     },
     # The source's cost is half the squared error, summed over a batch of 128, or over all images.
     measures=(
-        f.final_cost("autoencoder", per=0.5 * 128, what="average cost of epoch 20"),
-        f.total_cost("autoencoder", per=0.5),
-        f.block_spread("autoencoder", 128, per=0.5),
+        measures.final_cost("autoencoder", per=0.5 * 128, what="average cost of epoch 20"),
+        measures.total_cost("autoencoder", per=0.5),
+        measures.block_spread("autoencoder", 128, per=0.5),
     ),
-    drawings={
-        "inputs": d.sheet("inputs"),
-        "reconstructions": d.sheet("autoencoder"),
-        "generated": d.generated("autoencoder"),
+    pictures={
+        "inputs": pictures.sheet("inputs"),
+        "reconstructions": pictures.sheet("autoencoder"),
+        "generated": pictures.generated("autoencoder"),
     },
     claims=(
         Claim("autoencoder: average cost of epoch 20", "7491.96", high=8300),
@@ -394,8 +386,8 @@ DENOISE_GAUSSIAN = Experiment(
     models={
         "autoencoder": _relu((PIXELS, 128, 32), noise="gaussian", level=NOISE),
     },
-    measures=(f.restoration("autoencoder", NOISE),),
-    drawings={"restored": d.restored("autoencoder", NOISE)},
+    measures=(measures.restoration("autoencoder", NOISE),),
+    pictures={"restored": pictures.restored("autoencoder", NOISE)},
     claims=(Claim("autoencoder: decibels above the best filter", "figure", low=0.5),),
 )
 
@@ -426,8 +418,8 @@ SOFTMAX = Experiment(
     },
     # Its patience ends in the 74th epoch, before another look at the validation images.
     # logistic_sgd leaves the last 400 of 10,000 images out, which do not fill a batch of 600.
-    measures=(f.errors("1,000 steps"), f.errors("logistic_sgd", first=9600)),
-    drawings={"mistakes": d.mistakes("logistic_sgd")},
+    measures=(measures.errors("1,000 steps"), measures.errors("logistic_sgd", first=9600)),
+    pictures={"mistakes": pictures.mistakes("logistic_sgd")},
     claims=(
         Claim("1,000 steps: test error", "8 %", high=0.085),
         Claim("logistic_sgd: validation error", "7.50 %", 0.0749, 0.0751),
@@ -449,8 +441,8 @@ MLP = Experiment(
             Recipe(45, 20, "sgd", 0.2, decay="cosine"),
         ),
     },
-    measures=(f.errors("3,000 steps", "mlp"),),
-    drawings={"mistakes": d.mistakes("mlp")},
+    measures=(measures.errors("3,000 steps", "mlp"),),
+    pictures={"mistakes": pictures.mistakes("mlp")},
     claims=(
         Claim("3,000 steps: test error", "2.15 %", high=0.0215),
         Claim("mlp: test error", "1.65 %", high=0.0165),
@@ -479,8 +471,8 @@ LENET = Experiment(
         ),
         "lenet": Network(_lenet, Recipe(20, 50, "momentum", 0.02, decay="cosine")),
     },
-    measures=(f.errors("2,000 steps", "lenet"),),
-    drawings={"mistakes": d.mistakes("lenet")},
+    measures=(measures.errors("2,000 steps", "lenet"),),
+    pictures={"mistakes": pictures.mistakes("lenet")},
     claims=(
         Claim("2,000 steps: test error", "2.52 %", high=0.0252),
         Claim("lenet: test error", ".92 %", high=0.009),

@@ -1,4 +1,4 @@
-"""A data set as the experiments' models see it, made ready once for all of them."""
+"""The data of an experiment: scaled, split and standardised as its declaration says."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -10,19 +10,22 @@ from dae_jax import autoencoder
 from dae_jax.datasets import Dataset
 from dae_jax.errors import InputError
 
+__all__ = ["Images", "Part", "Prepared", "prepare"]
+
 
 @dataclass(frozen=True)
 class Images:
-    """What the models of an experiment see."""
+    """The preparation of the images."""
 
     prepare: Literal["unit", "standardised"] = "unit"
     """In [0, 1]; or each pixel with mean 0 and standard deviation 1 over the training images."""
     pixel_scale: float = 255.0
     with_valid: bool = False
-    """Whether the validation images are trained on, too, and the test images take their place: as
-    in articles that know no validation set. Nothing is chosen by them."""
+    """Whether to train on the validation images too, with the test images in their place, as in
+    articles without a validation set. Nothing is chosen by them."""
     skip: int = 0
-    """How many of the first training images to leave out, where a source did."""
+    """Number of the first of 60,000 training images that the source leaves out; in proportion, for
+    data sets of other sizes."""
 
 
 class Part(NamedTuple):
@@ -34,25 +37,25 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set, made ready once for all models of an experiment."""
+    """A data set that is ready for all models of an experiment."""
 
     name: str
     image_shape: tuple[int, ...] | None
-    images: np.ndarray  # to train on, as bytes where that is the same
+    images: np.ndarray  # to train on; bytes, unless they are standardised
     pixel_scale: float
     train: Part
     valid: Part
     test: Part
-    mean: np.ndarray | float = 0.0  # what was taken away from the pixels,
-    deviation: np.ndarray | float = 1.0  # and what they were divided by
+    mean: np.ndarray | float = 0.0  # subtracted from the pixels
+    deviation: np.ndarray | float = 1.0  # divisor of the pixels after that
 
     def picture(self, x: np.ndarray) -> np.ndarray:
-        """Images as one looks at them, in [0, 1]."""
+        """Images for display, in [0, 1]."""
         return np.clip(x * self.deviation + self.mean, 0, 1)
 
     @property
     def n_pixels(self) -> int:
-        """Pixels of an image."""
+        """The number of pixels of an image."""
         return self.images.shape[1]
 
     @property
@@ -61,12 +64,12 @@ class Prepared:
         return int(self.train.labels.max()) + 1
 
 
-def prepare(dataset: Dataset, wanted: Images) -> Prepared:
-    """Make a data set ready.
+def prepare(dataset: Dataset, how: Images) -> Prepared:
+    """Prepare a data set for an experiment.
 
     Raises:
         InputError: Images of another size than MNIST's, for which the experiments are declared;
-            without labels, by which codes are judged here; or with pixels not in [0, 1].
+            images without labels; or pixels outside [0, 1] after scaling.
     """
     if dataset.image_shape != (28, 28):
         raise InputError(
@@ -85,12 +88,13 @@ def prepare(dataset: Dataset, wanted: Images) -> Prepared:
         )
     train, valid, test = splits
     images, labels = train.images, train.labels
-    if wanted.with_valid:
+    if how.with_valid:
         images = np.concatenate([images, valid.images])
         labels = np.concatenate([train.labels, valid.labels])  # type: ignore[list-item]
         valid = test
-    images, labels = images[wanted.skip :], labels[wanted.skip :]  # type: ignore[index]
-    scale = wanted.pixel_scale
+    skip = how.skip * len(images) // 60_000
+    images, labels = images[skip:], labels[skip:]  # type: ignore[index]
+    scale = how.pixel_scale
     parts = [
         np.asarray(autoencoder.pixels(jnp.asarray(part), scale))
         for part in (images, valid.images, test.images)
@@ -98,7 +102,7 @@ def prepare(dataset: Dataset, wanted: Images) -> Prepared:
     if min(part.min() for part in parts) < 0 or max(part.max() for part in parts) > 1:
         raise InputError(f"pixels of {dataset.name}", expected="values in [0, 1]", got="others")
     mean, deviation = 0.0, 1.0
-    if wanted.prepare == "standardised":
+    if how.prepare == "standardised":
         from sklearn.preprocessing import StandardScaler
 
         scaler = StandardScaler().fit(parts[0])

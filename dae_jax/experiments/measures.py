@@ -1,49 +1,111 @@
-"""What is measured of fitted models: half of the vocabulary of `experiments`.
+"""Measures of trained models, for the declarations in `catalogue`.
 
-A measure is a function of a `Found` (the models of one seed, and the data) that returns numbers by
-name. Those here are made by functions that take the names of models, so that a declaration reads
-``neighbours("pca", "deep")``. What scikit-learn and scikit-image have is theirs.
+A measure is a function of an `Outcome` (the models of one seed, and the data) that returns numbers
+by name. The functions here take the names of models and return measures, so that a declaration
+reads ``neighbours("pca", "deep")``. Classic measures are those of scikit-learn and scikit-image.
 """
 
 from collections.abc import Callable, Mapping
-from functools import reduce
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property, reduce
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dae_jax import evaluation as measures
-from dae_jax import objectives
+from dae_jax import evaluation, objectives
 from dae_jax.errors import InputError, require
 from dae_jax.experiments.data import Prepared
-from dae_jax.experiments.laboratory import Fitted
+from dae_jax.experiments.models import Fitted
+
+__all__ = [
+    "Measure",
+    "Outcome",
+    "activity",
+    "block_spread",
+    "difference",
+    "errors",
+    "final_cost",
+    "held_out_cost",
+    "image_error",
+    "jacobian_norm",
+    "local_filters",
+    "neighbours",
+    "noisy",
+    "pixel_error",
+    "principal_angle",
+    "ratio",
+    "restoration",
+    "silhouette",
+    "standardised_targets",
+    "total_cost",
+    "tsne_compactness",
+]
 
 POINTS = 5_000  # of a scatter plot, and of a silhouette
 NEIGHBOURS = 10
 PERPLEXITY = 30.0
 
 
-class Found(NamedTuple):
-    """What one seed came to."""
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """The trained models of one seed, and the data."""
 
     data: Prepared
     seed: int
     models: Mapping[str, Fitted]
 
+    @cached_property
+    def tsne(self) -> "Planes":
+        """For each model, the codes of all test images in the plane, by t-SNE."""
+        return Planes(self)
+
+
+class Planes(dict[str, np.ndarray]):
+    """Codes of all test images in the plane, by t-SNE (van der Maaten & Hinton 2008).
+
+    Computed when first used, and then kept, since a plane takes a minute.
+
+    Raises:
+        InputError: No more test images than the perplexity.
+    """
+
+    def __init__(self, outcome: Outcome):
+        super().__init__()
+        self._outcome = outcome
+
+    def __missing__(self, name: str) -> np.ndarray:
+        from sklearn.manifold import TSNE
+
+        outcome = self._outcome
+        codes = outcome.models[name].encode(outcome.data.test.x)
+        if len(codes) <= PERPLEXITY:
+            raise InputError(
+                "t-SNE",
+                expected=f"more test images than its perplexity, {PERPLEXITY:g}",
+                got=len(codes),
+                do="choose data with more of them",
+            )
+        plane = TSNE(perplexity=PERPLEXITY, random_state=outcome.seed).fit_transform(codes)
+        self[name] = plane
+        return plane
+
 
 Numbers = dict[str, float]
-Measure = Callable[[Found], Numbers]
+Measure = Callable[[Outcome], Numbers]
 
 
 def pixel_error(*names: str) -> Measure:
-    """Mean squared error per pixel: of training images, and of the held-out ones."""
+    """Mean squared error per pixel of the training images and of the held-out images."""
 
-    def measure(found: Found) -> Numbers:
+    def measure(outcome: Outcome) -> Numbers:
         numbers = {}
         for name in names:
-            for part, x in {"training": found.data.train.x, "held-out": found.data.valid.x}.items():
-                z = found.models[name].reconstruct(x)
+            for part, x in {
+                "training": outcome.data.train.x,
+                "held-out": outcome.data.valid.x,
+            }.items():
+                z = outcome.models[name].reconstruct(x)
                 numbers[f"{name}: {part} error per pixel"] = _mean_square(x - z)
         return numbers
 
@@ -53,10 +115,10 @@ def pixel_error(*names: str) -> Measure:
 def image_error(*names: str) -> Measure:
     """Squared error per test image, summed over its pixels."""
 
-    def measure(found: Found) -> Numbers:
-        x = found.data.test.x
-        errors = {name: _mean_square(x - found.models[name].reconstruct(x)) for name in names}
-        return {f"{name}: error per image": e * found.data.n_pixels for name, e in errors.items()}
+    def measure(outcome: Outcome) -> Numbers:
+        x = outcome.data.test.x
+        errors = {name: _mean_square(x - outcome.models[name].reconstruct(x)) for name in names}
+        return {f"{name}: error per image": e * outcome.data.n_pixels for name, e in errors.items()}
 
     return measure
 
@@ -66,39 +128,49 @@ def _mean_square(a: np.ndarray) -> float:
 
 
 def final_cost(*names: str, per: float = 1.0, what: str = "cost") -> Measure:
-    """The mean cost of the last epoch, as it was minimised, times `per`."""
-    return lambda found: {f"{name}: {what}": found.models[name].costs[-1] * per for name in names}
+    """The mean training cost of the last epoch, times `per`."""
+    return lambda outcome: {
+        f"{name}: {what}": outcome.models[name].costs[-1] * per for name in names
+    }
 
 
 def held_out_cost(*names: str, per: float = 1.0, what: str = "held-out cost") -> Measure:
     """The cost of clean held-out images after the last epoch, without penalties, times `per`."""
-    return lambda found: {f"{name}: {what}": found.models[name].valid[-1] * per for name in names}
+    return lambda outcome: {
+        f"{name}: {what}": outcome.models[name].valid[-1] * per for name in names
+    }
 
 
 def total_cost(name: str, per: float = 1.0) -> Measure:
-    """The squared error of all test images together, times `per`."""
+    """The squared error summed over all test images, times `per`."""
 
-    def measure(found: Found) -> Numbers:
-        x = found.data.test.x
-        error = _mean_square(x - found.models[name].reconstruct(x)) * x.size
+    def measure(outcome: Outcome) -> Numbers:
+        x = outcome.data.test.x
+        error = _mean_square(x - outcome.models[name].reconstruct(x)) * x.size
         return {f"{name}: total cost on test images": error * per}
 
     return measure
 
 
 def block_spread(name: str, batch: int, per: float = 1.0, draws: int = 1000) -> Measure:
-    """How far an epoch's average cost varies where its batches are random blocks of the file.
+    """The spread of an epoch's average cost if its batches are random blocks of the file.
 
-    Such blocks are drawn with replacement, so that an epoch may miss, or meet twice, the few
-    images of very large cost. The standard deviation over many draws of an epoch's blocks, of
-    what the final model makes of clean images, in the units of the cost of one batch.
+    Blocks are drawn with replacement, so that an epoch may miss, or see twice, the few images of
+    very large cost. The measure is the standard deviation over many draws of an epoch's blocks, for
+    the final model's cost of clean images, in the unit of the cost of one batch.
+
+    Args:
+        name: The model.
+        batch: Images per block.
+        per: Factor on the squared error of an image.
+        draws: Number of epochs to draw.
     """
 
-    def measure(found: Found) -> Numbers:
-        x = found.data.train.x
-        each = np.square(x - found.models[name].reconstruct(x)).sum(axis=1, dtype=np.float64)
+    def measure(outcome: Outcome) -> Numbers:
+        x = outcome.data.train.x
+        each = np.square(x - outcome.models[name].reconstruct(x)).sum(axis=1, dtype=np.float64)
         up_to = np.concatenate([[0], np.cumsum(each * per)])
-        rng = np.random.default_rng(found.seed)
+        rng = np.random.default_rng(outcome.seed)
         starts = rng.integers(0, len(x) - batch + 1, (draws, len(x) // batch))
         averages = (up_to[starts + batch] - up_to[starts]).mean(axis=1)
         return {f"{name}: spread of an epoch's average over random blocks": float(averages.std())}
@@ -107,15 +179,15 @@ def block_spread(name: str, batch: int, per: float = 1.0, draws: int = 1000) -> 
 
 
 def neighbours(*names: str) -> Measure:
-    """The share of test codes whose class the 10 nearest training codes tell rightly."""
+    """The accuracy on test codes of a 10-nearest-neighbour classifier of the training codes."""
 
-    def measure(found: Found) -> Numbers:
+    def measure(outcome: Outcome) -> Numbers:
         from sklearn.neighbors import KNeighborsClassifier
 
-        train, test = found.data.train, found.data.test
+        train, test = outcome.data.train, outcome.data.test
         numbers = {}
         for name in names:
-            encode = found.models[name].encode
+            encode = outcome.models[name].encode
             k = min(NEIGHBOURS, len(train.x))
             knn = KNeighborsClassifier(k, n_jobs=-1).fit(encode(train.x), train.labels)
             score = knn.score(encode(test.x), test.labels)
@@ -126,13 +198,13 @@ def neighbours(*names: str) -> Measure:
 
 
 def silhouette(*names: str) -> Measure:
-    """How compact the classes are among the codes of the first 5,000 test images, in [-1, 1]."""
+    """The silhouette, in [-1, 1], of the classes among the codes of the first 5,000 test images."""
 
-    def measure(found: Found) -> Numbers:
+    def measure(outcome: Outcome) -> Numbers:
         from sklearn.metrics import silhouette_score
 
-        test = found.data.test
-        codes = {name: found.models[name].encode(test.x[:POINTS]) for name in names}
+        test = outcome.data.test
+        codes = {name: outcome.models[name].encode(test.x[:POINTS]) for name in names}
         labels = test.labels[:POINTS]
         return {
             f"{name}: silhouette": float(silhouette_score(c, labels)) for name, c in codes.items()
@@ -141,36 +213,14 @@ def silhouette(*names: str) -> Measure:
     return measure
 
 
-def tsne(found: Found, name: str) -> np.ndarray:
-    """The codes of all test images in the plane, by t-SNE (van der Maaten & Hinton 2008).
-
-    Raises:
-        InputError: As few images as the perplexity, or fewer.
-    """
-    from sklearn.manifold import TSNE
-
-    codes = found.models[name].encode(found.data.test.x)
-    if len(codes) <= PERPLEXITY:
-        raise InputError(
-            "t-SNE",
-            expected=f"more test images than its perplexity, {PERPLEXITY:g}",
-            got=len(codes),
-            do="choose data with more of them",
-        )
-    kept = found.models[name].__dict__.setdefault("_tsne", {})  # it takes a minute: once is enough
-    if "plane" not in kept:
-        kept["plane"] = TSNE(perplexity=PERPLEXITY, random_state=found.seed).fit_transform(codes)
-    return kept["plane"]
-
-
 def tsne_compactness(name: str) -> Measure:
     """Silhouette and leave-one-out 10-nearest-neighbour accuracy in the plane of t-SNE."""
 
-    def measure(found: Found) -> Numbers:
+    def measure(outcome: Outcome) -> Numbers:
         from sklearn.metrics import silhouette_score
         from sklearn.neighbors import NearestNeighbors
 
-        plane, labels = tsne(found, name), found.data.test.labels
+        plane, labels = outcome.tsne[name], outcome.data.test.labels
         _, nearest = NearestNeighbors(n_neighbors=NEIGHBOURS + 1).fit(plane).kneighbors(plane)
         votes = np.stack([np.bincount(row, minlength=10) for row in labels[nearest[:, 1:]]])
         return {
@@ -186,12 +236,12 @@ def tsne_compactness(name: str) -> Measure:
 
 
 def activity(*names: str) -> Measure:
-    """Mean and variance of the code's units over the test images, and how many are ever active."""
+    """Mean and variance of the code's units on the test images, and the share ever active."""
 
-    def measure(found: Found) -> Numbers:
+    def measure(outcome: Outcome) -> Numbers:
         numbers = {}
         for name in names:
-            h = found.models[name].encode(found.data.test.x)
+            h = outcome.models[name].encode(outcome.data.test.x)
             numbers[f"{name}: mean activation"] = float(h.mean())
             numbers[f"{name}: variance of the activation"] = float(h.var())
             numbers[f"{name}: units ever active"] = float((h.max(axis=0) > 1e-6).mean())
@@ -203,11 +253,11 @@ def activity(*names: str) -> Measure:
 def jacobian_norm(*names: str) -> Measure:
     """The mean Frobenius norm of the code's Jacobian on the test images, for one sigmoid layer."""
 
-    def measure(found: Found) -> Numbers:
+    def measure(outcome: Outcome) -> Numbers:
         numbers = {}
         for name in names:
-            model = found.models[name]
-            h, W = model.encode(found.data.test.x), model.params.encoder[0].W
+            model = outcome.models[name]
+            h, W = model.encode(outcome.data.test.x), model.params.encoder[0].W
             norms = np.sqrt(np.square(h * (1 - h)) @ np.square(W).sum(axis=0))
             numbers[f"{name}: Jacobian norm"] = float(norms.mean())
         return numbers
@@ -216,77 +266,84 @@ def jacobian_norm(*names: str) -> Measure:
 
 
 def local_filters(*names: str) -> Measure:
-    """The share of local filters; see `measures.locality`."""
+    """The share of local filters; see `evaluation.locality`."""
 
-    def measure(found: Found) -> Numbers:
-        shape = found.data.image_shape
+    def measure(outcome: Outcome) -> Numbers:
+        shape = outcome.data.image_shape
         assert shape is not None
-        weights = {name: found.models[name].params.encoder[0].W for name in names}
-        local = {name: measures.locality(W, shape) > 0.5 for name, W in weights.items()}
+        weights = {name: outcome.models[name].params.encoder[0].W for name in names}
+        local = {name: evaluation.locality(W, shape) > 0.5 for name, W in weights.items()}
         return {f"{name}: local filters": float(share.mean()) for name, share in local.items()}
 
     return measure
 
 
 def principal_angle(name: str, pca: str) -> Measure:
-    """The largest angle, in degrees, between what a linear decoder spans and the components."""
+    """The largest principal angle, in degrees, between a linear decoder's span and PCA's."""
 
-    def measure(found: Found) -> Numbers:
+    def measure(outcome: Outcome) -> Numbers:
         from scipy.linalg import subspace_angles
 
-        spans = reduce(np.matmul, [layer.W for layer in found.models[name].params.decoder])
-        angles = subspace_angles(spans.T, found.models[pca].params.T)
+        spans = reduce(np.matmul, [layer.W for layer in outcome.models[name].params.decoder])
+        angles = subspace_angles(spans.T, outcome.models[pca].params.T)
         return {f"{name}: largest principal angle": float(np.degrees(angles.max()))}
 
     return measure
 
 
 def ratio(number: Measure, of: str, to: str, called: str) -> Measure:
-    """How many times one of a measure's numbers the other is."""
+    """A measure, and the ratio of two of its numbers.
+
+    Args:
+        number: The measure.
+        of: The name of the numerator.
+        to: The name of the denominator.
+        called: The name of the ratio.
+    """
     return _beside(number, lambda numbers: {called: numbers[of] / numbers[to]})
 
 
 def difference(number: Measure, of: str, to: str, called: str) -> Measure:
-    """By how much one of a measure's numbers is above the other."""
+    """A measure, and the difference of two of its numbers; see `ratio`."""
     return _beside(number, lambda numbers: {called: numbers[of] - numbers[to]})
 
 
 def _beside(number: Measure, more: Callable[[Numbers], Numbers]) -> Measure:
-    def measure(found: Found) -> Numbers:
-        numbers = number(found)
+    def measure(outcome: Outcome) -> Numbers:
+        numbers = number(outcome)
         return numbers | more(numbers)
 
     return measure
 
 
 def errors(*names: str, first: int | None = None) -> Measure:
-    """The share of validation and test images that are given a wrong class.
+    """Error rates on the validation and the test images.
 
     Args:
         *names: The models.
-        first: Count the first so many alone, where the original left a remainder out.
+        first: Count only so many of the first images, if the original left out a remainder.
     """
 
-    def measure(found: Found) -> Numbers:
+    def measure(outcome: Outcome) -> Numbers:
         numbers = {}
         for name in names:
             for part, (x, labels) in {
-                "validation": found.data.valid,
-                "test": found.data.test,
+                "validation": outcome.data.valid,
+                "test": outcome.data.test,
             }.items():
-                wrong = found.models[name].classify(x[:first]) != labels[:first]
+                wrong = outcome.models[name].classify(x[:first]) != labels[:first]
                 numbers[f"{name}: {part} error"] = float(wrong.mean())
         return numbers
 
     return measure
 
 
-def standardised_targets(found: Found) -> Numbers:
-    """What standardised images do to a sigmoid output under the cross-entropy.
+def standardised_targets(outcome: Outcome) -> Numbers:
+    """The cross-entropy of a sigmoid output for standardised images.
 
-    A target outside [0, 1] has no best logit: the further out, the lower the cost, without end.
+    A target outside [0, 1] has no best logit: the cost decreases without bound.
     """
-    x, shown = found.data.train.x, found.data.test.x[:1000]
+    x, shown = outcome.data.train.x, outcome.data.test.x[:1000]
     mean, deviation = x.mean(axis=0), x.std(axis=0)
     targets = (shown - mean) / np.where(deviation > 0, deviation, 1)
     numbers = {
@@ -301,28 +358,32 @@ def standardised_targets(found: Found) -> Numbers:
     return numbers
 
 
-def noisy(found: Found, scale: float, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first test images, and what Gaussian noise makes of them; nothing is cut off."""
-    x = found.data.test.x[:n]
-    noise = jax.random.normal(jax.random.key(found.seed), x.shape)
+def noisy(outcome: Outcome, scale: float, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first n test images, and copies with Gaussian noise, which are not clipped."""
+    x = outcome.data.test.x[:n]
+    noise = jax.random.normal(jax.random.key(outcome.seed), x.shape)
     return x, x + scale * np.asarray(noise)
 
 
 def restoration(name: str, scale: float, n: int = 1000) -> Measure:
-    """PSNR (in decibels) and SSIM of noisy and of restored images, beside three classic filters.
+    """PSNR (in decibels) and SSIM of noisy and restored images, and of three classic filters.
 
-    The filters' own parameters are the best of a few on the very same images: the network has no
-    such help.
+    The parameters of the filters are the best of a few on the same images, unlike the network's.
+
+    Args:
+        name: The model.
+        scale: Standard deviation of the noise.
+        n: Number of test images.
     """
 
-    def measure(found: Found) -> Numbers:
+    def measure(outcome: Outcome) -> Numbers:
         require("skimage.metrics", "experiments")
         from scipy import ndimage
         from skimage.metrics import peak_signal_noise_ratio, structural_similarity
         from skimage.restoration import denoise_nl_means
 
-        clean, seen = noisy(found, scale, n)
-        shape = found.data.image_shape
+        clean, seen = noisy(outcome, scale, n)
+        shape = outcome.data.image_shape
         pictures = seen.reshape(-1, *shape)  # type: ignore[misc]
 
         def each(function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -340,7 +401,7 @@ def restoration(name: str, scale: float, n: int = 1000) -> Measure:
 
         candidates = {
             "noisy": [pictures],
-            name: [found.models[name].reconstruct(seen)],
+            name: [outcome.models[name].reconstruct(seen)],
             "median filter": [ndimage.median_filter(pictures, (1, size, size)) for size in (3, 5)],
             "Gaussian blur": [
                 ndimage.gaussian_filter(pictures, (0, sigma, sigma)) for sigma in (0.6, 0.8, 1.0)

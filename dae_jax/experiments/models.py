@@ -1,26 +1,184 @@
-"""What can be trained in an experiment: the declarations, and what each of them means."""
+"""Models of the experiments: the declarations, and how each of them is trained.
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+A `Model` is a frozen declaration with one method, ``train(setup, name)``, which returns one
+`Fitted` per seed. All of them are trained by `runs.stage.train`, all seeds in one program.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from dae_jax import autoencoder, deep, stacked
+from dae_jax import autoencoder, deep, evaluation, stacked, training
 from dae_jax.deep import Architecture
+from dae_jax.early_stopping import Best
 from dae_jax.errors import require
-from dae_jax.experiments.laboratory import Fitted, Laboratory, Recipe, in_chunks
+from dae_jax.experiments.data import Prepared
+from dae_jax.runs import stage
+from dae_jax.runs.stage import Place, Stage
+from dae_jax.training import Report, Watch, member
+
+__all__ = [
+    "PCA",
+    "Autoencoder",
+    "Finetuned",
+    "Fitted",
+    "Model",
+    "Network",
+    "Recipe",
+    "Setup",
+    "Stack",
+    "fit",
+]
 
 PyTree = Any
+Function = Callable[[np.ndarray], np.ndarray]
+
+
+def _missing(x: np.ndarray) -> np.ndarray:
+    raise NotImplementedError("this kind of model has no such function")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The optimisation of a model."""
+
+    epochs: int
+    batch_size: int
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    decay: Literal["none", "cosine"] = "none"
+    """``"cosine"``: the learning rate falls to zero along half a cosine, until the last update."""
+    shuffle: bool = True
+
+    def stage(self, n_images: int, title: str, *, own_data: bool = False) -> Stage:
+        """The stage that trains a model on so many images by this recipe."""
+        batch_size = min(self.batch_size, n_images)
+        optimizer = training.optimiser(self.optimizer, self.learning_rate)
+        if self.decay == "cosine":
+            falling = optax.cosine_decay_schedule(1.0, self.epochs * (n_images // batch_size))
+            optimizer = optax.chain(optimizer, optax.scale_by_schedule(falling))
+        rate = f"its learning rate, which is {self.learning_rate:g}"
+        return Stage(optimizer, self.epochs, batch_size, self.shuffle, own_data, rate, Place(title))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model of one seed: its parameters, and functions of images that use them."""
+
+    params: PyTree
+    encode: Function = _missing  # images to codes
+    decode: Function = _missing  # codes to images
+    logits: Function = _missing  # images to the inputs of a softmax
+    costs: list[float] = field(default_factory=list)  # of each epoch
+    valid: list[float] = field(default_factory=list)  # validation cost or error after each epoch
+    best_epoch: int | None = None  # the epoch of these parameters, if validation chose it
+
+    def reconstruct(self, x: np.ndarray) -> np.ndarray:
+        """The reconstructions of images."""
+        return self.decode(self.encode(x))
+
+    def classify(self, x: np.ndarray) -> np.ndarray:
+        """The most probable classes of images."""
+        return self.logits(x).argmax(axis=1)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a model's training may need: the data, the seeds, and the models before it."""
+
+    data: Prepared
+    seeds: Sequence[int]
+    epochs: int | None = None  # instead of those of the recipes, to try something out
+    fitted: Mapping[str, list[Fitted]] = field(default_factory=dict)
+
+    def keys(self, stage: int = 0) -> list[jax.Array]:
+        """One key per seed, for one of its trainings."""
+        return [jax.random.fold_in(jax.random.key(seed), stage) for seed in self.seeds]
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """The recipe, with the number of epochs of this setup if there is one."""
+        return recipe if self.epochs is None else replace(recipe, epochs=self.epochs)
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A declaration of a model that can be trained."""
+
+    def train(self, setup: Setup, name: str) -> list[Fitted]:
+        """Train; returns one `Fitted` per seed."""
+        ...
+
+
+class History(NamedTuple):
+    """Each seed's last parameters, and its training and validation costs after each epoch."""
+
+    params: list[PyTree]
+    costs: list[list[float]]
+    valid: list[list[float]]
+
+
+def fit(
+    how: Stage,
+    cost: Callable[..., Any],
+    params: Sequence[PyTree],
+    data: PyTree,
+    keys: Sequence[jax.Array],
+    watch: Watch | None = None,
+) -> History:
+    """Train all seeds in one program.
+
+    Args:
+        how: See `runs.stage.train`.
+        cost: The cost of every seed.
+        params: Each seed's initial parameters; copied.
+        data: See `training.fit`.
+        keys: One key per seed.
+        watch: See `runs.stage.train`; the validation errors or costs that it adds to the metrics
+            are returned.
+    """
+    each = range(len(params))
+    trained = stage.train(
+        how,
+        *training.sweep([cost for _ in each], params, how.optimizer),
+        data,
+        jnp.stack(keys),
+        watch,
+    )
+    assert trained is not None  # only a stage with files stops at Ctrl-C
+    last = trained.state.params
+    costs = [row.get("costs", [row["cost"]]) for row in trained.rows]
+    unknown = [math.nan for _ in each]
+    valid = [row.get("valid_error", row.get("valid_cost", unknown)) for row in trained.rows]
+    return History(
+        [jax.device_get(member(last, i)) for i in each],
+        [[of_epoch[i] for of_epoch in costs] for i in each],
+        [[of_epoch[i] for of_epoch in valid] for i in each],
+    )
+
+
+class ValidCost(Watch):
+    """A watch that computes the cost of held-out images after each epoch."""
+
+    def __init__(self, cost: Callable[[PyTree], float], n_members: int):
+        self._cost, self._n_members = cost, n_members
+
+    def after(self, report: Report) -> dict[str, Any]:
+        """Compute the costs of all members."""
+        each = range(self._n_members)
+        return {"valid_cost": [self._cost(member(report.state.params, i)) for i in each]}
 
 
 @dataclass(frozen=True)
 class Autoencoder:
-    """An autoencoder trained from scratch, or from where another model stands."""
+    """An autoencoder, trained from initial weights or from a pretrained stack."""
 
     architecture: Architecture
     recipe: Recipe
@@ -34,45 +192,59 @@ class Autoencoder:
     gain: float = 1.0
     """See `deep.init`."""
     tutorial_weights: bool = False
-    """The tutorial's own first weights, for one tied layer."""
+    """Whether to use the tutorial's own initial weights, for one tied layer."""
     zero_decoder: bool = False
-    """Whether an untied decoder begins with zeros."""
+    """Whether an untied decoder is zero initially."""
     code_bias: float = 0.0
-    """What the code's biases begin with: of a few ReLU units, all may be dead from the start."""
+    """The initial biases of the code; with zero, a few ReLU units may all be dead initially."""
     after: "Stack | None" = None
-    """A stack to pretrain first, and to unroll."""
+    """A stack to pretrain first and to unroll."""
 
-    def train(self, lab: Laboratory, name: str) -> list[Fitted]:
-        """Train and return one a seed."""
+    def train(self, setup: Setup, name: str) -> list[Fitted]:
+        """Train; returns one `Fitted` per seed."""
         architecture = self.architecture
         deep.check(architecture, self.objective)
-        first = [self._first(key, seed) for key, seed in zip(lab.keys(), lab.seeds, strict=True)]
+        seeds = zip(setup.keys(), setup.seeds, strict=True)
+        first = [self._first(key, seed) for key, seed in seeds]
         if self.after is not None:
-            first = [deep.unroll(layers) for layers in self.after.train(lab, name, architecture)]
-        x, unused = jnp.asarray(lab.data.valid.x), lab.keys()[0]  # nothing is corrupted
+            first = [deep.unroll(layers) for layers in self.after.train(setup, name, architecture)]
+        x, unused = jnp.asarray(setup.data.valid.x), setup.keys()[0]  # nothing is corrupted
         clean = jax.jit(partial(deep.cost, architecture=architecture, objective=self.objective))
-        look = lambda p: float(clean(p, x, unused, pixel_scale=jnp.float32(1)))  # noqa: E731
-        trained = lab.fit(name, self.cost(lab), first, lab.data.images, self.recipe, look=look)
-        encode = jax.jit(partial(deep.encode, architecture=architecture))
-        decode = jax.jit(partial(deep.decode, architecture=architecture))
+        watch = ValidCost(
+            lambda params: float(clean(params, x, unused, pixel_scale=jnp.float32(1))),
+            len(setup.seeds),
+        )
+        data = setup.data.images
+        stage = setup.recipe(self.recipe).stage(len(data), name)
+        cost = self.cost(setup.data.pixel_scale)
+        history = fit(stage, cost, first, data, setup.keys(1), watch)
+        encode = partial(deep.encode, architecture=architecture)
+        decode = partial(deep.decode, architecture=architecture)
         return [
-            Fitted(params, encode, decode, None, costs, seen)
-            for params, costs, seen, _ in zip(*trained, strict=True)
+            Fitted(
+                params,
+                encode=partial(evaluation.apply, encode, params),
+                decode=partial(evaluation.apply, decode, params),
+                costs=costs,
+                valid=valid,
+            )
+            for params, costs, valid in zip(*history, strict=True)
         ]
 
-    def cost(self, lab: Laboratory) -> Callable[..., Any]:
-        """The cost, with this model's terms in it."""
-        how = dict(architecture=self.architecture, objective=self.objective, noise=self.noise)
-        terms = dict(
+    def cost(self, pixel_scale: float) -> Callable[..., Any]:
+        """The cost, with the terms of this model."""
+        cost = partial(
+            deep.cost, architecture=self.architecture, objective=self.objective, noise=self.noise
+        )
+        return training.bind(
+            cost,
             level=self.level,
             l1=self.l1,
             kl=self.kl,
             contract=self.contract,
             weight_decay=self.weight_decay,
-            pixel_scale=lab.data.pixel_scale,
+            pixel_scale=pixel_scale,
         )
-        numbers = jax.tree.map(lambda value: jnp.asarray(value, float), terms)
-        return jax.tree_util.Partial(partial(deep.cost, **how), **numbers)
 
     def _first(self, key: jax.Array, seed: int) -> deep.Params:
         architecture = self.architecture
@@ -90,43 +262,38 @@ class Autoencoder:
 
 @dataclass(frozen=True)
 class Stack:
-    """Greedy pretraining: a denoising autoencoder a layer, each on the codes of the one below."""
+    """Greedy pretraining: one denoising autoencoder per layer, on the codes of the layer below."""
 
     recipe: Recipe
     learning_rates: tuple[float, ...]  # of each layer, instead of the recipe's
     level: float  # of masking noise
 
-    def train(
-        self, lab: Laboratory, name: str, architecture: Architecture
-    ) -> list[list[deep.Tied]]:
-        """Each seed's layers, from the pixels up."""
-        layers: list[list[deep.Tied]] = [[] for _ in lab.seeds]
-        data: np.ndarray = lab.data.images
+    def train(self, setup: Setup, name: str, architecture: Architecture) -> list[list[deep.Tied]]:
+        """Train; returns each seed's layers, from the pixels up."""
+        scale = setup.data.pixel_scale
+        layers: list[list[deep.Tied]] = [[] for _ in setup.seeds]
+        data: np.ndarray = setup.data.images
         rates = zip(pairwise(architecture.sizes), self.learning_rates, strict=True)
         for k, (sizes, rate) in enumerate(rates):
             code = architecture.encoder[k]
             one = Architecture(sizes, code=code, tied=True)
-            model = Autoencoder(one, self.recipe, level=self.level)
+            recipe = setup.recipe(replace(self.recipe, learning_rate=rate))
+            own_data = data.ndim == 3
+            n_images = data.shape[1 if own_data else 0]
             gain = 4.0 if code == "sigmoid" else 1.0
-            trained = lab.fit(
-                f"{name}, layer {k + 1}",
-                model.cost(lab),
-                [deep.init(key, one, gain=gain) for key in lab.keys(2 * k + 2)],
+            history = fit(
+                recipe.stage(n_images, f"{name}, layer {k + 1}", own_data=own_data),
+                Autoencoder(one, self.recipe, level=self.level).cost(scale),
+                [deep.init(key, one, gain=gain) for key in setup.keys(2 * k + 2)],
                 data,
-                replace(self.recipe, learning_rate=rate),
-                stage=2 * k + 3,  # 0 and 1 are those of what comes after
-                own_data=k > 0,
+                setup.keys(2 * k + 3),  # 0 and 1 are those of the model that comes after
             )
-            encode = jax.jit(
-                lambda p, x, one=one: deep.encode(
-                    p, autoencoder.pixels(x, lab.data.pixel_scale), one
-                )
-            )
-            inputs = [data] * len(lab.seeds) if k == 0 else data
-            for below, params in zip(layers, trained.params, strict=True):
+            encode = partial(deep.encode, architecture=one)
+            inputs = data if own_data else [data] * len(setup.seeds)
+            for below, params in zip(layers, history.params, strict=True):
                 below.append(params)
-            pairs = zip(trained.params, inputs, strict=True)
-            data = np.stack([in_chunks(encode, params, x) for params, x in pairs])
+            pairs = zip(history.params, inputs, strict=True)
+            data = np.stack([evaluation.apply(encode, params, x, scale) for params, x in pairs])
         return layers
 
 
@@ -136,14 +303,14 @@ class PCA:
 
     n_components: int
 
-    def train(self, lab: Laboratory, name: str) -> list[Fitted]:
-        """The same for every seed."""
+    def train(self, setup: Setup, name: str) -> list[Fitted]:
+        """Fit once; the result is the same for every seed."""
         from sklearn.decomposition import PCA as Decomposition  # noqa: N811
 
-        found = Decomposition(self.n_components, svd_solver="covariance_eigh").fit(lab.data.train.x)
-        encode = lambda _, x: found.transform(x)  # noqa: E731
-        decode = lambda _, codes: found.inverse_transform(codes)  # noqa: E731
-        return [Fitted(found.components_, encode, decode)] * len(lab.seeds)
+        pca = Decomposition(self.n_components, svd_solver="covariance_eigh")
+        pca.fit(setup.data.train.x)
+        fitted = Fitted(pca.components_, encode=pca.transform, decode=pca.inverse_transform)
+        return [fitted] * len(setup.seeds)
 
 
 @dataclass(frozen=True)
@@ -153,63 +320,69 @@ class Finetuned:
     of: str
     recipe: Recipe
 
-    def train(self, lab: Laboratory, name: str) -> list[Fitted]:
+    def train(self, setup: Setup, name: str) -> list[Fitted]:
         """Fine-tune; validation chooses the epoch."""
         first = [
-            stacked.classifier(fitted.params.encoder, lab.data.n_pixels, lab.data.n_classes)
-            for fitted in lab.fitted[self.of]
+            stacked.classifier(fitted.params.encoder, setup.data.n_pixels, setup.data.n_classes)
+            for fitted in setup.fitted[self.of]
         ]
-        cost = jax.tree_util.Partial(
-            stacked.cost, pixel_scale=jnp.asarray(lab.data.pixel_scale, float)
-        )
-        return _classifiers(lab, name, cost, first, self.recipe, jax.jit(stacked.logits))
+        cost = training.bind(stacked.cost, pixel_scale=setup.data.pixel_scale)
+        stage = setup.recipe(self.recipe).stage(len(setup.data.images), name)
+        return _classifiers(setup, stage, cost, stacked.logits, first)
 
 
 @dataclass(frozen=True)
 class Network:
-    """A Flax module trained with labels."""
+    """A Flax module, trained with labels."""
 
     module: Callable[..., Any]
-    """Takes ``rngs`` and gives the module of `supervised`."""
+    """Takes ``rngs`` and returns a module of `supervised`."""
     recipe: Recipe
     choose: bool = True
     """Whether validation chooses the epoch."""
 
-    def train(self, lab: Laboratory, name: str) -> list[Fitted]:
-        """Train and return one a seed."""
+    def train(self, setup: Setup, name: str) -> list[Fitted]:
+        """Train; returns one `Fitted` per seed."""
         require("flax.nnx", "experiments")
         from flax import nnx
 
         from dae_jax import supervised
 
-        split = [supervised.split(self.module(rngs=nnx.Rngs(seed))) for seed in lab.seeds]
-        graph = split[0].graph
-        cost = jax.tree_util.Partial(
-            partial(supervised.cost, graph=graph),
-            pixel_scale=jnp.asarray(lab.data.pixel_scale, float),
+        split = [supervised.split(self.module(rngs=nnx.Rngs(seed))) for seed in setup.seeds]
+        graph, first = split[0].graph, [part.params for part in split]
+        cost = training.bind(
+            partial(supervised.cost, graph=graph), pixel_scale=setup.data.pixel_scale
         )
-        logits = jax.jit(partial(supervised.logits, graph=graph))
-        first = [part.params for part in split]
-        return _classifiers(lab, name, cost, first, self.recipe, logits, self.choose)
+        logits = partial(supervised.logits, graph=graph)
+        stage = setup.recipe(self.recipe).stage(len(setup.data.images), name)
+        return _classifiers(setup, stage, cost, logits, first, self.choose)
 
 
 def _classifiers(
-    lab: Laboratory,
-    name: str,
+    setup: Setup,
+    stage: Stage,
     cost: Callable[..., Any],
-    first: list[PyTree],
-    recipe: Recipe,
     logits: Callable[..., Any],
+    first: list[PyTree],
     choose: bool = True,
 ) -> list[Fitted]:
-    valid = lab.data.valid
+    """Train classifiers with labels; keep the epoch that validation chooses, or the last one."""
+    data, each = setup.data, range(len(first))
 
-    def wrong(params: PyTree) -> float:
-        return float((in_chunks(logits, params, valid.x).argmax(1) != valid.labels).mean())
+    def error(i: int, params: PyTree) -> float:
+        return evaluation.error_rate(logits, params, data.valid.x, data.valid.labels)
 
-    data = lab.data.images, lab.data.train.labels
-    trained = lab.fit(name, cost, first, data, recipe, look=wrong, choose=choose)
+    watch = Best(training.stack(first), error)
+    labelled = data.images, data.train.labels
+    history = fit(stage, cost, first, labelled, setup.keys(1), watch)
+    chosen = [member(watch.params, i) for i in each] if choose else history.params
     return [
-        Fitted(params, None, None, logits, costs, errors, best)
-        for params, costs, errors, best in zip(*trained, strict=True)
+        Fitted(
+            chosen[i],
+            logits=partial(evaluation.apply, logits, chosen[i]),
+            costs=history.costs[i],
+            valid=history.valid[i],
+            best_epoch=int(watch.rule.best_epoch[i]) or None if choose else None,
+        )
+        for i in each
     ]

@@ -1,7 +1,7 @@
-"""What is drawn of fitted models: the other half of the vocabulary of `experiments`.
+"""Pictures of trained models, for the declarations in `catalogue`.
 
-A drawing is a function of a `findings.Found` that returns a picture: bytes, or a matplotlib figure.
-Those here are made by functions that take the names of models.
+A picture is a function of a `measures.Outcome` that returns an array of bytes or a matplotlib
+figure. The functions here take the names of models and return pictures.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,152 +11,167 @@ import jax
 import numpy as np
 
 from dae_jax import figures
-from dae_jax.experiments.measures import POINTS, Found, noisy, tsne
+from dae_jax.experiments.measures import POINTS, Outcome, noisy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Drawing = Callable[[Found], "np.ndarray | Figure"]
+__all__ = [
+    "Picture",
+    "activity_histogram",
+    "filters",
+    "generated",
+    "loss_curves",
+    "mistakes",
+    "reconstructions",
+    "restored",
+    "same_units",
+    "scatter",
+    "sheet",
+    "tsne_scatter",
+]
+
+Picture = Callable[[Outcome], "np.ndarray | Figure"]
 
 
-def scatter(titles: Mapping[str, str]) -> Drawing:
-    """The codes of 5,000 test images in the plane, a colour a class, a plot a model."""
+def scatter(titles: Mapping[str, str]) -> Picture:
+    """The codes of 5,000 test images in the plane: one colour per class, one plot per model."""
 
-    def draw(found: Found) -> "Figure":
+    def draw(outcome: Outcome) -> "Figure":
         from dae_jax.figures import plots
 
-        test = found.data.test
+        test = outcome.data.test
         codes = {
-            title: found.models[name].encode(test.x[:POINTS]) for name, title in titles.items()
+            title: outcome.models[name].encode(test.x[:POINTS]) for name, title in titles.items()
         }
         return plots.scatter(codes, test.labels[:POINTS])
 
     return draw
 
 
-def tsne_scatter(name: str, title: str) -> Drawing:
-    """The codes of all test images after t-SNE."""
+def tsne_scatter(name: str, title: str) -> Picture:
+    """The codes of all test images in the plane, by t-SNE."""
 
-    def draw(found: Found) -> "Figure":
+    def draw(outcome: Outcome) -> "Figure":
         from dae_jax.figures import plots
 
-        return plots.scatter({title: tsne(found, name)}, found.data.test.labels)
+        return plots.scatter({title: outcome.tsne[name]}, outcome.data.test.labels)
 
     return draw
 
 
-def reconstructions(*names: str, n: int = 10) -> Drawing:
-    """A row of test images, then a row a model of what comes back of them."""
+def reconstructions(*names: str, n: int = 10) -> Picture:
+    """A row of test images, then one row of their reconstructions per model."""
 
-    def draw(found: Found) -> np.ndarray:
-        x = found.data.test.x[:n]
-        rows = [x, *(found.models[name].reconstruct(x) for name in names)]
-        return _sheet(found, np.concatenate(rows), (len(rows), n))
-
-    return draw
-
-
-def restored(name: str, scale: float, n: int = 10) -> Drawing:
-    """Two rows: noisy images, and what the model makes of them."""
-
-    def draw(found: Found) -> np.ndarray:
-        _, seen = noisy(found, scale, n)
-        both = np.concatenate([seen, found.models[name].reconstruct(seen)])
-        return _sheet(found, both, (2, n))
+    def draw(outcome: Outcome) -> np.ndarray:
+        x = outcome.data.test.x[:n]
+        rows = [x, *(outcome.models[name].reconstruct(x) for name in names)]
+        return _sheet(outcome, np.concatenate(rows), (len(rows), n))
 
     return draw
 
 
-def sheet(of: str, n: int = 10) -> Drawing:
-    """N x n test images; or, with the name of a model, what comes back of them."""
+def restored(name: str, scale: float, n: int = 10) -> Picture:
+    """A row of noisy images and a row of their reconstructions."""
 
-    def draw(found: Found) -> np.ndarray:
-        x = found.data.test.x[: n * n]
-        return _sheet(found, x if of == "inputs" else found.models[of].reconstruct(x), (n, n))
+    def draw(outcome: Outcome) -> np.ndarray:
+        _, seen = noisy(outcome, scale, n)
+        both = np.concatenate([seen, outcome.models[name].reconstruct(seen)])
+        return _sheet(outcome, both, (2, n))
 
     return draw
 
 
-def generated(name: str, n: int = 10) -> Drawing:
-    """What the decoder makes of random codes, each unit drawn with its own mean and deviation."""
+def sheet(of: str, n: int = 10) -> Picture:
+    """A sheet of n x n test images (``"inputs"``), or of a model's reconstructions of them."""
 
-    def draw(found: Found) -> np.ndarray:
-        model = found.models[name]
-        h = model.encode(found.data.train.x[:POINTS])
-        normal = np.asarray(jax.random.normal(jax.random.key(found.seed), (n * n, h.shape[1])))
+    def draw(outcome: Outcome) -> np.ndarray:
+        x = outcome.data.test.x[: n * n]
+        return _sheet(outcome, x if of == "inputs" else outcome.models[of].reconstruct(x), (n, n))
+
+    return draw
+
+
+def generated(name: str, n: int = 10) -> Picture:
+    """The images of random codes, each unit drawn with its own mean and standard deviation."""
+
+    def draw(outcome: Outcome) -> np.ndarray:
+        model = outcome.models[name]
+        h = model.encode(outcome.data.train.x[:POINTS])
+        normal = np.asarray(jax.random.normal(jax.random.key(outcome.seed), (n * n, h.shape[1])))
         codes = np.maximum(h.mean(axis=0) + h.std(axis=0) * normal, 0)
-        return _sheet(found, model.decode(codes), (n, n))
+        return _sheet(outcome, model.decode(codes), (n, n))
 
     return draw
 
 
-def _sheet(found: Found, x: np.ndarray, tiles: tuple[int, int]) -> np.ndarray:
-    picture = found.data.picture(x)
+def _sheet(outcome: Outcome, x: np.ndarray, tiles: tuple[int, int]) -> np.ndarray:
+    picture = outcome.data.picture(x)
     return figures.tile(
         picture,
-        found.data.image_shape,
+        outcome.data.image_shape,
         tiles,
         tile_spacing=(1, 1),
         scale_rows_to_unit_interval=False,
     )
 
 
-def filters(name: str, tiles: tuple[int, int] = (10, 10)) -> Drawing:
-    """The first layer's filters, strongest weights at each one's own black and white."""
+def filters(name: str, tiles: tuple[int, int] = (10, 10)) -> Picture:
+    """The first layer's filters, each scaled to its own range."""
 
-    def draw(found: Found) -> np.ndarray:
-        W = found.models[name].params.encoder[0].W
-        return figures.filter_sheet(W, found.data.image_shape, tiles)
-
-    return draw
-
-
-def same_units(*names: str) -> Drawing:
-    """The same units side by side, a column a model; see `figures.comparison_sheet`."""
-
-    def draw(found: Found) -> np.ndarray:
-        weights = [found.models[name].params.encoder[0].W for name in names]
-        return figures.comparison_sheet(weights, found.data.image_shape)
+    def draw(outcome: Outcome) -> np.ndarray:
+        W = outcome.models[name].params.encoder[0].W
+        return figures.filter_sheet(W, outcome.data.image_shape, tiles)
 
     return draw
 
 
-def activity_histogram(titles: Mapping[str, str]) -> Drawing:
-    """How often the units of the codes have which activation on the test images."""
+def same_units(*names: str) -> Picture:
+    """The same units side by side, one column per model; see `figures.comparison_sheet`."""
 
-    def draw(found: Found) -> "Figure":
+    def draw(outcome: Outcome) -> np.ndarray:
+        weights = [outcome.models[name].params.encoder[0].W for name in names]
+        return figures.comparison_sheet(weights, outcome.data.image_shape)
+
+    return draw
+
+
+def activity_histogram(titles: Mapping[str, str]) -> Picture:
+    """Histograms of the code's activations on the test images."""
+
+    def draw(outcome: Outcome) -> "Figure":
         from dae_jax.figures import plots
 
-        x = found.data.test.x
-        return plots.histogram({t: found.models[n].encode(x).ravel() for n, t in titles.items()})
+        x = outcome.data.test.x
+        return plots.histogram({t: outcome.models[n].encode(x).ravel() for n, t in titles.items()})
 
     return draw
 
 
-def loss_curves(*names: str, per: float = 1.0, label: str) -> Drawing:
-    """What the held-out images said after each epoch."""
+def loss_curves(*names: str, per: float = 1.0, label: str) -> Picture:
+    """The cost of the held-out images after each epoch."""
 
-    def draw(found: Found) -> "Figure":
+    def draw(outcome: Outcome) -> "Figure":
         from dae_jax.figures import plots
 
-        curves = {name: np.array(found.models[name].valid) * per for name in names}
+        curves = {name: np.array(outcome.models[name].valid) * per for name in names}
         return plots.curves(curves, label)
 
     return draw
 
 
-def mistakes(name: str, n: int = 40) -> Drawing:
-    """The first misclassified test images, each with its class and the one it was given."""
+def mistakes(name: str, n: int = 40) -> Picture:
+    """The first misclassified test images, each with its true and its predicted class."""
 
-    def draw(found: Found) -> "Figure":
+    def draw(outcome: Outcome) -> "Figure":
         from dae_jax.figures import plots
 
-        x, labels = found.data.test
-        given = found.models[name].classify(x)
+        x, labels = outcome.data.test
+        given = outcome.models[name].classify(x)
         at = np.flatnonzero(given != labels)[:n]
         captions = [f"{labels[i]} as {given[i]}" for i in at]
         return plots.captioned_images(
-            found.data.picture(x[at]), found.data.image_shape, captions or ["none"]
+            outcome.data.picture(x[at]), outcome.data.image_shape, captions or ["none"]
         )
 
     return draw

@@ -1,16 +1,15 @@
-"""Published against measured: the reports, the check of their bands, the list and the table."""
+"""The reports of all experiments: their check, their list, and the table of the README."""
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dae_jax.errors import InputError
-from dae_jax.experiments.claims import Claim, in_words, is_share
+from dae_jax.experiments.experiment import Claim, Experiment, in_words, is_share
 from dae_jax.files import write_whole
 
-if TYPE_CHECKING:
-    from dae_jax.experiments.catalogue import Experiment
+__all__ = ["MARKS", "PROG", "check", "in_markdown", "put_table", "read", "show", "summarise"]
 
 PROG = "python -m dae_jax.reproduce"
 MARKS = (
@@ -19,11 +18,11 @@ MARKS = (
 )
 
 
-def read(experiments: dict[str, "Experiment"], reports: Path) -> dict[str, dict[str, Any]]:
-    """The reports that are there, by experiment.
+def read(experiments: dict[str, Experiment], reports: Path) -> dict[str, dict[str, Any]]:
+    """Read the existing reports, by experiment.
 
     Raises:
-        InputError: One that cannot be read.
+        InputError: A report cannot be read.
     """
     found = {}
     for name in experiments:
@@ -39,11 +38,14 @@ def read(experiments: dict[str, "Experiment"], reports: Path) -> dict[str, dict[
     return found
 
 
-def check(experiments: dict[str, "Experiment"], reports: Path) -> int:
-    """Compare the reports that are there with the bands declared now.
+def check(experiments: dict[str, Experiment], reports: Path) -> int:
+    """Compare the existing reports with the declared bands.
+
+    Returns:
+        The exit status: 1 if a number lies outside its band, else 0.
 
     Raises:
-        InputError: There is none, or one lacks a number that is claimed.
+        InputError: There is no report, or one lacks a claimed number.
     """
     found = read(experiments, reports)
     if not found:
@@ -56,7 +58,7 @@ def check(experiments: dict[str, "Experiment"], reports: Path) -> int:
     missed = 0
     for name, report in found.items():
         for claim in experiments[name].claims:
-            value = _claimed_in(report, name, claim)
+            value = _value(report, name, claim)
             if not claim.holds(value):
                 exactly = f"{100 * value:.5g} %" if is_share(claim.number) else f"{value:.6g}"
                 print(f"{name}: {claim.number} is {exactly}, not {claim.band}")
@@ -66,8 +68,8 @@ def check(experiments: dict[str, "Experiment"], reports: Path) -> int:
     return 1 if missed else 0
 
 
-def show(experiments: dict[str, "Experiment"], reports: Path) -> int:
-    """List the experiments: what, published, measured, time."""
+def show(experiments: dict[str, Experiment], reports: Path) -> int:
+    """Print the list of experiments: what, published, measured, band, time."""
     from rich.console import Console
     from rich.table import Table
 
@@ -90,11 +92,11 @@ def show(experiments: dict[str, "Experiment"], reports: Path) -> int:
     return 0
 
 
-def _claimed_in(report: dict[str, Any], name: str, claim: Claim) -> float:
-    """What a report says of a claim.
+def _value(report: dict[str, Any], name: str, claim: Claim) -> float:
+    """The value of a claimed number in a report.
 
     Raises:
-        InputError: Nothing, since it was made before the claim.
+        InputError: It is missing, since the report is older than the claim.
     """
     if claim.number not in report["numbers"]:
         raise InputError(
@@ -118,11 +120,11 @@ def _measured(report: dict[str, Any] | None, claim: Claim) -> str:
     return f"{in_words(number, value).removesuffix(unit)} ± {in_words(number, sd, 1)}"
 
 
-def put_table(path: Path, experiments: dict[str, "Experiment"], reports: Path) -> int:
-    """Write the table of all reports between its marks.
+def put_table(path: Path, experiments: dict[str, Experiment], reports: Path) -> int:
+    """Write the table of all reports between its two marks in a Markdown file.
 
     Raises:
-        InputError: No such file, or no marks in it; or a report lacks a number that is claimed.
+        InputError: No such file, or no marks in it; or a report lacks a claimed number.
     """
     try:
         text = path.read_text()
@@ -140,13 +142,13 @@ def put_table(path: Path, experiments: dict[str, "Experiment"], reports: Path) -
     return 0
 
 
-def in_markdown(experiments: dict[str, "Experiment"], found: dict[str, dict[str, Any]]) -> str:
-    """A row a claim of every report."""
+def in_markdown(experiments: dict[str, Experiment], found: dict[str, dict[str, Any]]) -> str:
+    """The table of all reports, one row per claim."""
     lines = ["| experiment | number | published | measured | band |", "|---|---|---|---|---|"]
     for name, report in found.items():
         for i, claim in enumerate(experiments[name].claims):
             first = f"[`{name}`](results/{name}/report.json)" if not i else ""
-            value = _claimed_in(report, name, claim)
+            value = _value(report, name, claim)
             measured = _measured(report, claim)
             if not claim.holds(value):
                 measured = f"**{measured}**"
@@ -154,3 +156,25 @@ def in_markdown(experiments: dict[str, "Experiment"], found: dict[str, dict[str,
                 f"| {first} | {claim.number} | {claim.published} | {measured} | {claim.band} |"
             )
     return "\n".join(["", *lines, "", ""])
+
+
+def summarise(report: dict[str, Any], folder: Path) -> None:
+    """Print the numbers of a new report, with the claims that they meet."""
+    if not report["published_applies"]:
+        print(
+            f"*** trained on {report['data']['name']}"
+            + (" for another length" if "--epochs" in report["command"] else "")
+            + ": the published numbers do not apply ***"
+        )
+    width = max(map(len, report["numbers"]))
+    claims = {claim["number"]: claim for claim in report["claims"]}
+    for number, measured in report["numbers"].items():
+        sd = "" if measured["sd"] is None else f" ± {measured['sd']:.2g}"
+        words = f"{number:{width}}  {measured['mean']:.6g}{sd}"
+        if number in claims and report["published_applies"]:
+            claim = claims[number]
+            verdict = "yes" if claim["holds"] else "NO"
+            words += f"  published {claim['published']}; within {claim['band']}: {verdict}"
+        print(words)
+    seeds = report["seeds"]
+    print(f"{len(seeds)} seeds, {report['seconds']:.0f} s; {folder}/report.json\n", flush=True)

@@ -1,14 +1,8 @@
-"""What a run leaves behind: its configuration, its metrics, its checkpoints and its parameters.
-
-A run directory holds ``config.json``, ``metrics.jsonl`` (an object an epoch), ``checkpoints/``
-(Orbax, to go on from) and, at the end, ``params.safetensors`` (to use elsewhere) and
-``results.json``.
-"""
+"""Checkpoints and metrics of a training: ``checkpoints/`` (Orbax) and ``metrics.jsonl``."""
 
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -18,39 +12,39 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jaxtyping import Array
 
-from dae_jax.autoencoder import AnyParams, Params, UntiedParams
 from dae_jax.errors import InputError
 from dae_jax.files import unwritable, writable_folder, write_whole
-from dae_jax.stacked import Classifier, Layer
 
 if TYPE_CHECKING:
     from orbax.checkpoint import CheckpointManager
+
+__all__ = ["Checkpoints", "Metrics", "read_metrics", "write_metrics"]
 
 PyTree = Any
 
 
 class Checkpoints:
-    """The checkpoints of one run, written in the background, the newest two kept.
+    """The checkpoints of one training, written in the background; the newest two are kept.
 
-    Each is written to a temporary folder that takes its place in one step, so that a crash leaves
-    the one before it. Use as a context manager: leaving it waits for the last one to be whole.
+    Each is written to a temporary folder, which is then renamed, so that a crash leaves the one
+    before it intact. Use as a context manager: leaving it waits until the last one is complete.
 
     Args:
-        folder: Where they live.
-        every: Seconds that must have passed since the last one for `save` to write another.
+        folder: Folder of the checkpoints; None to write none.
+        every: Least number of seconds between two checkpoints.
     """
 
-    def __init__(self, folder: Path, every: float = 1.0):
+    def __init__(self, folder: Path | None, every: float = 1.0):
         self._folder, self._every = folder, every
         self._saved_at = -math.inf
 
     @cached_property
     def _manager(self) -> "CheckpointManager":
-        # Orbax takes a second to import, which the first update need not wait for.
+        # Orbax takes a second to import; the first update does not wait for it.
         import orbax.checkpoint as ocp
 
+        assert self._folder is not None
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         try:
             options = ocp.CheckpointManagerOptions(max_to_keep=2)
@@ -76,23 +70,25 @@ class Checkpoints:
                 raise self._unsaved(failed) from failed
 
     def save(self, epoch: int, state: PyTree, *, now: bool = False) -> bool:
-        """Write a checkpoint, if the last one is old enough or if it must be `now`.
+        """Write a checkpoint if the last one is old enough, or in any case with `now`.
 
         Returns:
-            Whether one was written.
+            Whether there is a checkpoint of this epoch.
 
         Raises:
-            InputError: It cannot be written; the ones before it are still there.
+            InputError: It cannot be written; the earlier ones are intact.
         """
+        if self._folder is None:
+            return False
         if not now and time.monotonic() - self._saved_at < self._every:
             return False
         import orbax.checkpoint as ocp
 
         if epoch == self.latest():
             return True
-        # Views, which keep the next epoch from writing into the arrays that are being saved.
+        # A view keeps the next epoch from writing into an array that is being saved.
         arrays = jax.tree.map(np.asarray, state)
-        # Asked first, since Orbax's storage threads cry out by themselves where a disk is full.
+        # Checked first, since Orbax's storage threads print errors of their own if a disk is full.
         writable_folder(self._folder, sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)))
         try:
             self._manager.save(epoch, args=ocp.args.StandardSave(arrays))
@@ -104,21 +100,23 @@ class Checkpoints:
         return True
 
     def latest(self) -> int | None:
-        """The epoch of the newest checkpoint, or None."""
-        return self._manager.latest_step()
+        """The epoch of the newest checkpoint, or None if there is none."""
+        return None if self._folder is None else self._manager.latest_step()
 
     def restore(self, like: PyTree) -> tuple[int, PyTree] | None:
-        """The newest checkpoint that can be read, as (epoch, state), or None if there is none.
+        """Read the newest intact checkpoint, as (epoch, state); None if there is none.
 
-        One that cannot be read, because a crash or a disk cut it off, is passed over for the one
-        before it, and then removed, for its epoch will be reached again.
+        A checkpoint that cannot be read, because a crash cut it off, is skipped in favour of the
+        one before it and then removed, since its epoch will be reached again.
 
         Args:
             like: A state of the same structure, shapes and dtypes.
 
         Raises:
-            InputError: There are checkpoints, but none that can be read; nothing is removed.
+            InputError: There are checkpoints, but none can be read; nothing is removed.
         """
+        if self._folder is None:
+            return None
         import orbax.checkpoint as ocp
 
         args = ocp.args.StandardRestore(jax.tree.map(np.asarray, like))
@@ -126,7 +124,7 @@ class Checkpoints:
         for epoch in sorted(self._manager.all_steps(), reverse=True):
             try:
                 state = self._manager.restore(epoch, args=args)
-            except Exception as error:  # Orbax's storage layers raise whatever they like
+            except Exception as error:  # Orbax's storage layers raise many kinds
                 unreadable.append(epoch)
                 problem = f"{type(error).__name__}: {error}"[:200]
                 continue
@@ -141,6 +139,7 @@ class Checkpoints:
         return None
 
     def _unsaved(self, error: Exception) -> InputError:
+        assert self._folder is not None
         if isinstance(error, OSError):
             return unwritable(self._folder, error)
         return InputError(
@@ -148,17 +147,36 @@ class Checkpoints:
         )
 
 
-def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
-    """Add one object to a ``metrics.jsonl``."""
-    try:
-        with path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-    except OSError as error:
-        raise unwritable(path, error) from error
+class Metrics:
+    """The metrics of one training, one row per epoch.
+
+    Args:
+        path: The ``metrics.jsonl``, written as rows are added; None to keep them in memory only.
+        up_to_epoch: Rows of the file up to this epoch are kept; later ones, written after the
+            checkpoint from which the training resumes, are removed.
+    """
+
+    def __init__(self, path: Path | None, up_to_epoch: int = 0):
+        self._path = path
+        self.rows: list[dict[str, Any]] = []
+        if path is not None:
+            self.rows = read_metrics(path, up_to_epoch)
+            write_metrics(path, self.rows)
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add a row."""
+        self.rows.append(row)
+        if self._path is None:
+            return
+        try:
+            with self._path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise unwritable(self._path, error) from error
 
 
 def read_metrics(path: Path, up_to_epoch: float = math.inf) -> list[dict[str, Any]]:
-    """The objects of a ``metrics.jsonl``; a line that a crash cut off is not one."""
+    """Read the rows of a ``metrics.jsonl``, up to a line that a crash cut off."""
     rows = []
     if path.exists():
         for line in path.read_text().splitlines():
@@ -170,88 +188,5 @@ def read_metrics(path: Path, up_to_epoch: float = math.inf) -> list[dict[str, An
 
 
 def write_metrics(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a whole ``metrics.jsonl``, in place of the one there.
-
-    A resumed run does so first, to forget what was told of epochs after its checkpoint.
-    """
+    """Write a ``metrics.jsonl``, in place of an older one."""
     write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
-
-
-def save_params(path: Path, params: AnyParams, about: Mapping[str, Any] | None = None) -> Path:
-    """Write parameters as safetensors, a tensor a field: `W`, `b`, `b_prime`, perhaps `W_prime`.
-
-    Args:
-        path: Where to.
-        params: The model.
-        about: What the file's metadata says of it, as JSON under one name: safetensors writes
-            several names in any order, and equal models are to be equal files.
-    """
-    return _save_tensors(path, params._asdict(), about or {})
-
-
-def load_params(path: str | os.PathLike[str]) -> AnyParams:
-    """Read what `save_params` wrote.
-
-    Raises:
-        InputError: No such file, not safetensors, or other tensors than a dA's.
-    """
-    tensors, _ = _load_tensors(path)
-    for kind in (Params, UntiedParams):
-        if set(tensors) == set(kind._fields):
-            return kind(**tensors)
-    raise InputError(
-        f"tensors in {path}", expected="W, b, b_prime and perhaps W_prime", got=sorted(tensors)
-    )
-
-
-def save_classifier(path: Path, model: Classifier, about: Mapping[str, Any]) -> Path:
-    """Write a classifier as safetensors: ``hidden.0.W``, ``hidden.0.b``, ..., ``top.W``, ``top.b``.
-
-    Args:
-        path: Where to.
-        model: The classifier.
-        about: What the file's metadata says of it, as JSON.
-    """
-    layers = {f"hidden.{k}": layer for k, layer in enumerate(model.hidden)} | {"top": model.top}
-    tensors = {
-        f"{name}.{field}": value
-        for name, layer in layers.items()
-        for field, value in layer._asdict().items()
-    }
-    return _save_tensors(path, tensors, about)
-
-
-def load_classifier(path: str | os.PathLike[str]) -> tuple[Classifier, dict[str, Any]]:
-    """Read what `save_classifier` wrote: the model, and what was said of it.
-
-    Raises:
-        InputError: No such file, not safetensors, or other tensors than a classifier's.
-    """
-    tensors, about = _load_tensors(path)
-    names = [f"hidden.{k}" for k in range(len(tensors) // 2 - 1)] + ["top"]
-    if set(tensors) != {f"{name}.{field}" for name in names for field in Layer._fields}:
-        raise InputError(
-            f"tensors in {path}",
-            expected="hidden.0.W, hidden.0.b, ..., top.W, top.b of a classifier",
-            got=", ".join(sorted(tensors)) or "none",
-        )
-    layers = [Layer(tensors[f"{name}.W"], tensors[f"{name}.b"]) for name in names]
-    return Classifier(tuple(layers[:-1]), layers[-1]), about
-
-
-def _save_tensors(path: Path, tensors: Mapping[str, Any], about: Mapping[str, Any]) -> Path:
-    from safetensors.numpy import save
-
-    arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    return write_whole(path, save(arrays, {"dae_jax": json.dumps(about)}))
-
-
-def _load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "numpy") as file:
-            about = json.loads((file.metadata() or {}).get("dae_jax", "{}"))
-            return {name: jax.numpy.asarray(file.get_tensor(name)) for name in file.keys()}, about  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
-        raise InputError(f"cannot read parameters from {path}: {error}") from error

@@ -1,49 +1,54 @@
-"""Did pretraining help? The same network with it, without it, and with nothing else.
+"""The comparison of ``python -m dae_jax.pretrain --compare``: does pretraining help?
 
 For every number of labels and every seed, three classifiers learn from the same labelled images:
 
 - *pretrained*: the stack, pretrained on all images without labels, all its layers fine-tuned;
 - *random*: the same network from the weights that pretraining began with;
-- *frozen*: the pretrained stack left as it is, and a softmax layer on its codes.
+- *frozen*: the pretrained stack unchanged, with a softmax layer on its codes.
 
-All have the same budget (epochs, patience, minibatches); each has its own step size, the one with
-the least mean error on the validation images. The test images are looked at once, with that.
+All have the same budget (epochs, patience, minibatches); each has its own learning rate, chosen by
+the mean error on the validation images. The test images are used once, with that choice.
 """
 
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from dae_jax import __version__, training
-from dae_jax.datasets import Dataset
-from dae_jax.errors import InputError
+from dae_jax import __version__, evaluation, stacked
+from dae_jax.autoencoder import AnyParams
+from dae_jax.datasets import Dataset, Split
 from dae_jax.evaluation import mean_interval
 from dae_jax.figures import plots
 from dae_jax.files import write_whole
-from dae_jax.runs import stack as stages
-from dae_jax.runs.stack import Run
-from dae_jax.settings import train as config
-from dae_jax.settings.pretrain import Config
+from dae_jax.runs import stack
+from dae_jax.runs.run import Run
+from dae_jax.runs.stack import Tuned
+from dae_jax.settings import shared
+from dae_jax.settings.pretrain import Settings
+
+__all__ = ["ARMS", "differences", "labelled", "run"]
 
 ARMS = ("pretrained", "random", "frozen")
-LEAST_UPDATES = 200  # a look at the validation images: fewer labels are gone through several times
+LEAST_UPDATES = 200  # between two looks at the validation images: few labels are repeated
 
 
-def run(run: Run) -> dict[str, Any] | None:
+def run(run: Run[Settings]) -> dict[str, Any] | None:
     """Compare, print a table, and write ``compare.json`` and ``compare.png``; None after Ctrl-C."""
-    pretrained = stages.pretrain(run)
+    s = run.settings
+    pretrained = stack.pretrain(run)
     if pretrained is None:
         return None
-    random = [training.stack(members) for members in zip(*stages.fresh(run), strict=True)]
+    random = stack.initial_layers(s, run.dataset.pretraining_images.shape[1])
     rows = []
-    for budget in run.settings.comparison.labels:
+    for budget in s.comparison.labels:
         for arm in ARMS:
-            layers = random if arm == "random" else pretrained
-            row = _row(run, budget, arm, layers)
+            row = _row(run, budget, arm, random if arm == "random" else pretrained)
             if row is None:
                 return None
             rows.append(row)
@@ -53,142 +58,138 @@ def run(run: Run) -> dict[str, Any] | None:
         "command": run.command,
         "data": run.dataset.name,
         "instead_of_mnist": run.instead_of_mnist,
-        "pretraining_images": len(run.images),
+        "pretraining_images": len(run.dataset.pretraining_images),
         "validation_images": len(run.dataset.valid.images),
         "test_images": len(run.dataset.test.images),
-        "seeds": run.settings.seeds,
+        "seeds": s.seeds,
         "device": jax.devices()[0].device_kind,
         "rows": rows,
-        "differences": [d for b in run.settings.comparison.labels for d in differences(rows, b)],
-        "config": config.to_json(run.settings),
+        "differences": [gain for b in s.comparison.labels for gain in differences(rows, b)],
+        "config": shared.to_json(s),
     }
     write_whole(run.folder / "compare.json", json.dumps(report, indent=2) + "\n")
-    arms = {arm: [row["test_errors"] for row in rows if row["arm"] == arm] for arm in ARMS}
-    budgets = [str(budget) for budget in run.settings.comparison.labels]
+    arms = {
+        arm: [mean_interval(row["test_errors"]) for row in rows if row["arm"] == arm]
+        for arm in ARMS
+    }
+    figure = plots.comparison([str(budget) for budget in s.comparison.labels], arms)
     about = {"dae_jax": __version__, "command": run.command}
-    plots.save(run.folder / "compare.png", plots.comparison(budgets, arms), about)
+    plots.save(run.folder / "compare.png", figure, about)
     _print_table(report)
     print(f"{run.folder / 'compare.json'}, {run.folder / 'compare.png'}")
     return report
 
 
-def check(dataset: Dataset, settings: Config) -> None:
-    """Refuse a comparison that cannot be made, before anything is trained.
-
-    Raises:
-        InputError: Fewer labels than classes, more than there are, a single seed, or no images
-            with labels to choose or to test by.
-    """
-    labels = dataset.train.labels
-    assert labels is not None
-    n_classes, n = dataset.train.n_classes, len(labels)
-    for budget in settings.comparison.labels:
-        if budget != "all" and not n_classes <= budget <= n:
-            raise InputError(
-                "--labels",
-                expected=f"{n_classes} (one for each class) to {n}, the training images, or all",
-                got=budget,
-            )
-    if settings.running.seeds < 2:
-        raise InputError(
-            "--seeds", expected="at least 2 to compare, or there is no interval", got=1
-        )
-    held_out = dataset.valid, dataset.test
-    if not all(len(part.images) and part.labels is not None for part in held_out):
-        raise InputError(
-            "--compare", expected="labelled images to validate and to test with", got="none"
-        )
-
-
 def labelled(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """Which images keep their labels: a draw of `n`, as even over the classes as can be.
+    """Draw the images that keep their labels, as evenly over the classes as possible.
 
     Args:
         labels: The classes of all training images.
-        n: How many to draw, at least one a class.
-        seed: Whose draw.
+        n: Number to draw, at least one per class.
+        seed: Seed of the draw.
 
     Returns:
-        (n,) indices, the classes in turns, so that every minibatch is a fair one, too.
+        (n,) indices, with the classes in turn, so that minibatches are balanced too.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
-    turn = np.empty(len(labels), int)  # how many of its class come before an image
+    turn = np.empty(len(labels), int)  # number of images of the same class before this one
     for k in range(int(labels.max()) + 1):
         own = order[labels[order] == k]
         turn[own] = np.arange(len(own))
     return order[np.lexsort((labels[order], turn[order]))][:n]
 
 
-def _row(run: Run, budget: int | str, arm: str, layers: Sequence[Any]) -> dict[str, Any] | None:
-    """Train a setting at every rate, for all seeds at once, choose, and test what was chosen."""
+def _row(
+    run: Run[Settings], budget: int | str, arm: str, layers: Sequence[AnyParams]
+) -> dict[str, Any] | None:
+    """Train one network at every learning rate, for all seeds at once; choose one, and test it."""
     folder = run.folder / "compare" / f"labels_{budget}_{arm}"
-    done = folder / "row.json"
-    if run.finished(done):
-        return json.loads(done.read_text())
-    images, labels, own_data = _labelled_images(run, budget)
-    trials = []
-    for rate in run.settings.comparison.rates:
-        tuned = stages.finetune(
-            run,
-            folder / f"rate_{rate:g}",
+    file = folder / "row.json"
+    if run.finished(file):
+        return json.loads(file.read_text())
+    rates = run.settings.comparison.rates
+    dataset = _labelled(run.dataset, budget, run.settings)
+    trials: list[Tuned] = []
+    for rate in rates:
+        tuned = stack.finetune(
+            replace(run.settings.finetuning, finetune_learning_rate=rate, freeze=arm == "frozen"),
             layers,
-            images,
-            labels,
-            learning_rate=rate,
-            freeze=arm == "frozen",
-            own_data=own_data,
-            title=f"{budget} labels, {arm}, rate {rate:g}",
+            dataset,
+            stack.keys(run.settings.seeds, len(layers)),
+            run.pixel_scale,
+            run.place(f"{budget} labels, {arm}, rate {rate:g}", folder / f"rate_{rate:g}"),
         )
         if tuned is None:
             return None
         trials.append(tuned)
-    valid = [trial.rule.best_error for trial in trials]  # type: ignore[union-attr]  # there is one
-    chosen = int(np.argmin([errors.mean() for errors in valid]))
-    wrong = stages.error_counter(run, run.dataset.test)
-    row = {
-        "labels": budget,
-        "arm": arm,
-        "rates": list(run.settings.comparison.rates),
-        "valid_errors_of_rates": [errors.tolist() for errors in valid],
-        "rate": run.settings.comparison.rates[chosen],
-        "valid_errors": valid[chosen].tolist(),
-        "test_errors": [wrong(model) for model in trials[chosen].models],
-        "best_epochs": trials[chosen].rule.best_epoch.tolist(),  # type: ignore[union-attr]
-    }
-    mean, half = mean_interval(row["test_errors"])
-    deviation = float(np.std(row["test_errors"], ddof=1))
-    row |= {"test_mean": mean, "test_sd": deviation, "test_interval": [mean - half, mean + half]}
-    write_whole(done, json.dumps(row, indent=2) + "\n")
-    for checkpoints in folder.glob("rate_*/checkpoints"):
-        shutil.rmtree(checkpoints)  # hundreds of megabytes that nobody will go on from
+    row = {"labels": budget, "arm": arm} | _chosen(trials, rates, run.dataset, run.pixel_scale)
+    write_whole(file, json.dumps(row, indent=2) + "\n")
+    _remove_checkpoints(folder)
     return row
 
 
-def _labelled_images(run: Run, budget: int | str) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Images and labels to fine-tune with; each seed's own draw, unless all images are used."""
-    images, labels = run.dataset.train
+def _labelled(dataset: Dataset, budget: int | str, settings: Settings) -> Dataset:
+    """The data set with so many labelled images: each seed's own draw, unless all are used."""
+    images, labels = dataset.train
     assert labels is not None
     if budget == "all":
-        return images, labels, False
-    least = LEAST_UPDATES * min(run.settings.finetuning.finetune_batch_size, int(budget))
-    draws = [labelled(labels, int(budget), seed) for seed in run.settings.seeds]
+        return dataset
+    least = LEAST_UPDATES * min(settings.finetuning.finetune_batch_size, int(budget))
+    draws = [labelled(labels, int(budget), seed) for seed in settings.seeds]
     repeated = np.stack([np.tile(draw, -(-least // len(draw))) for draw in draws])
-    return images[repeated], labels[repeated], True
+    return dataset._replace(train=Split(images[repeated], labels[repeated]))
+
+
+def _chosen(
+    trials: Sequence[Tuned], rates: Sequence[float], dataset: Dataset, pixel_scale: float
+) -> dict[str, Any]:
+    """The numbers of the trial with the lowest mean validation error, tested once."""
+    rules = [trial.rule for trial in trials if trial.rule is not None]
+    valid = [rule.best_error for rule in rules]
+    best = int(np.argmin([errors.mean() for errors in valid]))
+    images, labels = dataset.test
+    assert labels is not None
+    test_errors = [
+        evaluation.error_rate(stacked.logits, model, images, labels, pixel_scale)
+        for model in trials[best].models
+    ]
+    mean, half = mean_interval(test_errors)
+    return {
+        "rates": list(rates),
+        "valid_errors_of_rates": [errors.tolist() for errors in valid],
+        "rate": rates[best],
+        "valid_errors": valid[best].tolist(),
+        "test_errors": test_errors,
+        "best_epochs": rules[best].best_epoch.tolist(),
+        "test_mean": mean,
+        "test_sd": float(np.std(test_errors, ddof=1)),
+        "test_interval": [mean - half, mean + half],
+    }
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of finished trials, which can take hundreds of megabytes."""
+    for checkpoints in folder.glob("rate_*/checkpoints"):
+        shutil.rmtree(checkpoints)
 
 
 def differences(rows: Sequence[dict[str, Any]], budget: int | str) -> list[dict[str, Any]]:
-    """What the pretrained network gains over each of the others, seed by seed.
+    """The test error that pretraining saves against each of the other networks, paired by seed.
 
-    The interval is a paired one: Student's t of the differences within the seeds, which share
-    their labelled images and their first weights.
+    The interval is Student's t of the differences within the seeds, which share their labelled
+    images and their initial weights.
+
+    Args:
+        rows: The rows of the report.
+        budget: The number of labels.
     """
     errors = {row["arm"]: np.array(row["test_errors"]) for row in rows if row["labels"] == budget}
-    found = []
+    gains = []
     for arm in ARMS[1:]:
         mean, half = mean_interval(errors[arm] - errors["pretrained"])
         interval = [mean - half, mean + half]
-        found.append({"labels": budget, "arm": arm, "mean": mean, "interval": interval})
-    return found
+        gains.append({"labels": budget, "arm": arm, "mean": mean, "interval": interval})
+    return gains
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -211,10 +212,10 @@ def _print_table(report: dict[str, Any]) -> None:
     for row in report["rows"]:
         low, high = row["test_interval"]
         gain = gains.get((row["labels"], row["arm"]))
-        told = ""
+        words = ""
         if gain:
             half = gain["mean"] - gain["interval"][0]
-            told = f"{100 * gain['mean']:.2f} ± {100 * half:.2f}"
+            words = f"{100 * gain['mean']:.2f} ± {100 * half:.2f}"
         table.add_row(
             str(row["labels"]),
             row["arm"],
@@ -222,6 +223,6 @@ def _print_table(report: dict[str, Any]) -> None:
             f"{row['test_mean']:.2%}",
             f"{row['test_sd']:.2%}",
             f"{100 * low:.2f} to {100 * high:.2f}",
-            told,
+            words,
         )
     Console(width=100).print(table)

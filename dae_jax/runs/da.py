@@ -1,234 +1,345 @@
-"""What came of a run: its pictures, the numbers beside them, its records and its last words."""
+"""The run of ``python -m dae_jax.train``: one dA, or a sweep over levels and seeds."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Key
 
-from dae_jax import __version__, autoencoder, corruption, figures
-from dae_jax import evaluation as measures
+from dae_jax import autoencoder, corruption, evaluation, figures, training
 from dae_jax.autoencoder import AnyParams
-from dae_jax.datasets import Dataset
-from dae_jax.files import write_whole
-from dae_jax.runs import checkpoints
-from dae_jax.runs.stage import Watch
-from dae_jax.settings import train as config
-from dae_jax.settings.train import Config
-from dae_jax.training import Report, member
+from dae_jax.datasets import Dataset, checks
+from dae_jax.errors import InputError
+from dae_jax.files import writable_folder, write_whole
+from dae_jax.objectives import AnyArray
+from dae_jax.runs import run as runs
+from dae_jax.runs import saved, stage
+from dae_jax.runs.checkpoints import write_metrics
+from dae_jax.runs.run import Member, Run
+from dae_jax.settings import shared
+from dae_jax.settings.shared import Denoising
+from dae_jax.settings.train import TUTORIAL_UPDATES, Settings, Training, default_epochs
+from dae_jax.training import Report, Watch
+
+__all__ = ["begin", "figure_suffix", "finish", "measures", "percent", "reconstructions", "train"]
+
+MEASURED_IMAGES = 10_000  # of the validation images, for the measures beside the figures
 
 
-@dataclass(frozen=True)
-class Run:
-    """One call of the command: one model, or the members of a sweep over levels and seeds."""
+def begin(settings: Settings, command: str) -> Run[Settings]:
+    """Load and check the data, resolve the settings, and open the run directory.
 
-    settings: Config  # with the number of epochs filled in
-    dataset: Dataset
-    instead_of_mnist: bool
-    folder: Path
+    Args:
+        settings: The settings, checked.
+        command: The command as it was typed.
+    """
+    dataset, instead = runs.load_data(settings.data)
+    images, t = dataset.train.images, settings.training
+    linear = settings.model.decoder == "linear"
+    checks.check_range(dataset.name, images, settings.data.pixel_scale, t.cost, linear=linear)
+    if t.batch_size > len(images):
+        expected = f"at most {len(images)}, the training images"
+        raise InputError("--batch-size", expected=expected, got=t.batch_size)
+    resolved = settings.resolved(dataset.name, len(images))
+    if t.epochs is None and dataset.name != "mnist":
+        print(
+            f"{resolved.epochs} epochs of {len(images):,} images, "
+            f"{resolved.epochs * (len(images) // t.batch_size):,} updates: "
+            f"about the tutorial's {TUTORIAL_UPDATES:,}"
+        )
+    writable_folder(settings.output.output_dir)
+    members = []
+    for level, seed in settings.members:
+        name = f"corruption_{percent(level)}" + (f"_seed_{seed}" if t.seeds > 1 else "")
+        members.append(Member(name, seed))
+    return runs.open_run(resolved, dataset, members, command, instead_of_mnist=instead)
 
-    @property
-    def epochs(self) -> int:
-        """How many epochs the whole run has."""
-        assert self.settings.training.epochs is not None
-        return self.settings.training.epochs
 
-    @property
-    def updates(self) -> int:
-        """How many updates an epoch makes; the remainder of the images is dropped."""
-        return len(self.dataset.train.images) // self.settings.training.batch_size
+def train(run: Run[Settings]) -> tuple[list[AnyParams], list[dict[str, Any]]] | None:
+    """Train all members.
 
-    @property
-    def names(self) -> list[str]:
-        """What the members are called in the run directory."""
-        several = self.settings.training.seeds > 1
-        return [
-            f"corruption_{config.percent(level)}" + (f"_seed_{seed}" if several else "")
-            for level, seed in self.settings.members
-        ]
+    Returns:
+        The parameters of each member and the metrics of each epoch; None after Ctrl-C.
+    """
+    s, t = run.settings, run.settings.training
+    images = run.dataset.train.images
+    optimizer = training.optimiser(t.optimizer, t.learning_rate)
+    costs = [stage.denoising_cost(s.denoising(level), run.pixel_scale) for level, _ in s.members]
+    params = [initial_params(s, seed, images.shape[1]) for _, seed in s.members]
+    keys = [jax.random.key(seed) for _, seed in s.members]
+    if len(params) == 1:
+        (cost,), state, key = costs, training.start_state(params[0], optimizer), keys[0]
+    else:
+        (cost, state), key = training.sweep(costs, params, optimizer), jnp.stack(keys)
+    frames = [run.member_folder(i) / "frames" for i in range(len(params))]
+    trained = stage.train(
+        stage.Stage(
+            optimizer,
+            s.epochs,
+            t.batch_size,
+            t.shuffle,
+            learning_rate=f"--learning-rate, which is {t.learning_rate:g}",
+            place=run.place("", run.folder),
+        ),
+        cost,
+        state,
+        images,
+        key,
+        Frames(frames, run.dataset.image_shape, s.epochs, state) if s.output.animate else None,
+    )
+    if trained is None:
+        return None
+    return _members(jax.device_get(trained.state.params), len(params)), trained.rows
 
-    def models(self, params: Any) -> list[AnyParams]:
-        """The members' parameters, out of a state's."""
-        n = len(self.names)
-        return [params] if n == 1 else [member(params, i) for i in range(n)]
 
-    def member_folder(self, i: int) -> Path:
-        """Where a member's files go: the run directory itself, if there is only one."""
-        return self.folder if len(self.names) == 1 else self.folder / self.names[i]
+def initial_params(settings: Settings, seed: int, n_visible: int) -> AnyParams:
+    """The parameters of the member with that seed before training."""
+    size = n_visible, settings.model.n_hidden
+    if settings.model.init == "tutorial":
+        return autoencoder.init_tutorial(seed, *size, tied=settings.model.tied)
+    # Epochs are folded in from 0 on; the last number gives a key that no epoch has.
+    key = jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
+    return autoencoder.init(key, *size, tied=settings.model.tied)
 
-    def figure(self, kind: str, levels: Sequence[float], seed: int, ending: str = "png") -> Path:
-        """The path of a figure, which says what is not as in the tutorial."""
-        n_images, batch_size = len(self.dataset.train.images), self.settings.training.batch_size
-        usual = config.default_epochs(self.dataset.name, n_images, batch_size)
-        suffix = config.figure_suffix(self.settings, self.dataset.name, seed, usual)
-        level = "_".join(config.percent(level) for level in levels)
-        return Path(self.settings.output.output_dir) / f"{kind}_corruption_{level}{suffix}.{ending}"
 
-    @property
-    def about(self) -> dict[str, Any]:
-        """What every figure carries in its metadata."""
-        return {
-            "dae_jax": __version__,
-            "dataset": self.dataset.name,
-            **config.to_json(self.settings),
-        }
+def _members(params: Any, n: int) -> list[AnyParams]:
+    """Each member's parameters; those of a single one have no axis of members."""
+    return [params] if n == 1 else [training.member(params, i) for i in range(n)]
 
 
 class Frames(Watch):
-    """Draws the filters for the animation; on disk, so that a resumed run has them all."""
+    """A watch that draws the filters for the animation into files, which a resumed run completes.
 
-    def __init__(self, run: Run, params: Any):
-        self._run = run
-        self._every = max(1, run.epochs // 60)
-        self._draw(0, params)
+    Args:
+        folders: One folder per member.
+        image_shape: See `figures.tile`.
+        epochs: The length of the training, of which about sixty epochs are drawn.
+        state: The state before the first epoch.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        image_shape: Sequence[int] | None,
+        epochs: int,
+        state: training.State,
+    ):
+        self._folders, self._image_shape = folders, image_shape
+        self._every = max(1, epochs // 60)
+        self._draw(0, state.params)
 
     def after(self, report: Report) -> dict[str, Any]:
-        """Draw after every epoch, or after as many as give about sixty pictures."""
+        """Draw the filters of every epoch, or of every few."""
         if report.epoch % self._every == 0:
             self._draw(report.epoch, report.state.params)
         return {}
 
     def _draw(self, epoch: int, params: Any) -> None:
-        for i, model in enumerate(self._run.models(params)):
-            path = self._run.member_folder(i) / "frames" / f"epoch_{epoch:05d}.png"
-            figures.save_png(path, figures.filter_sheet(model.W, self._run.dataset.image_shape), {})
+        models = _members(params, len(self._folders))
+        for folder, model in zip(self._folders, models, strict=True):
+            sheet = figures.filter_sheet(model.W, self._image_shape)
+            figures.save_png(folder / f"epoch_{epoch:05d}.png", sheet, {})
 
 
-def finish(run: Run, params: Any, rows: list[dict[str, Any]]) -> None:
-    """Draw, measure, record and say what came of it.
+def finish(run: Run[Settings], params: Sequence[AnyParams], rows: Sequence[dict[str, Any]]) -> None:
+    """Draw, measure and save all members, and print a summary.
 
     Args:
         run: The run.
-        params: The final parameters, of all members.
-        rows: The run's metrics, of all epochs.
+        params: Each member's parameters.
+        rows: The metrics of all epochs.
     """
+    s, images = run.settings, run.dataset.train.images
     seconds = sum(row["seconds"] for row in rows)
-    updates = run.epochs * run.updates
-    images = updates * run.settings.training.batch_size * len(run.names)
+    updates = s.epochs * (len(images) // s.training.batch_size)
     speed = {
         "seconds": round(seconds, 3),
-        "images_per_second": round(images / seconds),
+        "images_per_second": round(updates * s.training.batch_size * len(params) / seconds),
         "device": jax.devices()[0].device_kind,
     }
     results = []
-    for i, model in enumerate(run.models(params)):
-        level, seed = run.settings.members[i]
+    for i, (model, (level, seed)) in enumerate(zip(params, s.members, strict=True)):
+        own = [_of_member(row, i) for row in rows]
+        how = s.denoising(level)
         result = {
             "corruption": level,
             "seed": seed,
-            "epochs": run.epochs,
-            "cost": rows[-1]["costs"][i] if len(run.names) > 1 else rows[-1]["cost"],
-            **measure(run, model),
+            "epochs": s.epochs,
+            "cost": own[-1]["cost"],
+            **measures(model, run.dataset, how, run.pixel_scale),
             "data": {
                 "name": run.dataset.name,
                 "source": run.dataset.source,
-                "train_images": len(run.dataset.train.images),
+                "train_images": len(images),
                 "instead_of_mnist": run.instead_of_mnist,
             },
-            "figures": [str(path) for path in draw(run, model, i)],
+            "figures": [str(path) for path in _draw(run, model, how, i)],
             **speed,
         }
-        record(run, model, i, rows, result)
+        folder = run.member_folder(i)
+        card = saved.card("autoencoder", run.dataset, s, seed, how)
+        saved.save(folder / saved.DA, model, card)
+        write_whole(folder / "results.json", json.dumps(result, indent=2) + "\n")
+        if len(params) > 1:
+            write_metrics(folder / "metrics.jsonl", own)
         print(f"{result['figures'][0]}  {_in_words(result)}")
         results.append(result)
     if len(results) > 1:
         write_whole(run.folder / "results.json", json.dumps(results, indent=2) + "\n")
-    if len(run.settings.corruption.corruption) > 1:
-        print(f"{draw_comparison(run, params)}  the same units, a column a level")
-    if run.settings.training.seeds > 1:
+    if len(s.corruption.corruption) > 1:
+        print(f"{_draw_comparison(run, params)}  the same units, one column per level")
+    if s.training.seeds > 1:
         _print_spread(results)
     costs = " ".join(f"{result['cost']:#.6g}" for result in results)
     print(
-        f"cost {costs} after {run.epochs} epochs on {run.dataset.name}; {updates:,} updates "
+        f"cost {costs} after {s.epochs} epochs on {run.dataset.name}; {updates:,} updates "
         f"in {seconds:.1f} s, {speed['images_per_second']:,} images/s; run {run.folder}"
     )
 
 
-def measure(run: Run, model: AnyParams) -> dict[str, float]:
-    """The numbers beside the figure.
+def measures(
+    params: AnyParams, dataset: Dataset, how: Denoising, pixel_scale: float
+) -> dict[str, float]:
+    """Measures of a dA's filters, codes and reconstructions.
+
+    Args:
+        params: The model.
+        dataset: Up to 10,000 of its validation images are used, or of its training images if none
+            are held out.
+        how: The cost, whose objective and decoder are used; nothing is corrupted.
+        pixel_scale: Divisor of integer pixels.
 
     Returns:
-        ``dead_units`` and ``valid_cost_uncorrupted`` of up to 10,000 clean validation images (of
-        training images, where none are held out); ``locality``, the median over the filters, and
-        ``local_filters``, the share of them above one half. See `measures`.
+        ``locality``, the median over the filters, and ``local_filters``, the share of those above
+        one half, for images; ``dead_units``, a share; ``valid_cost_uncorrupted``, if images are
+        held out. See `evaluation`.
     """
-    found: dict[str, float] = {}
-    if run.dataset.image_shape is not None:
-        local = measures.locality(model.W, run.dataset.image_shape)
-        found |= {"locality": float(np.median(local)), "local_filters": float((local > 0.5).mean())}
-    held_out = run.dataset.valid.images
-    images = held_out if len(held_out) else run.dataset.train.images
-    x = autoencoder.pixels(jnp.asarray(images[:10_000]), run.settings.data.pixel_scale)
-    found["dead_units"] = float(measures.dead(autoencoder.encode(model, x)).mean())
+    values: dict[str, float] = {}
+    if dataset.image_shape is not None:
+        local = evaluation.locality(params.W, dataset.image_shape)
+        values["locality"] = float(np.median(local))
+        values["local_filters"] = float((local > 0.5).mean())
+    held_out = dataset.valid.images[:MEASURED_IMAGES]
+    images = held_out if len(held_out) else dataset.train.images[:MEASURED_IMAGES]
+    codes = evaluation.apply(autoencoder.encode, params, images, pixel_scale)
+    values["dead_units"] = float(evaluation.dead(codes).mean())
     if len(held_out):
-        how = run.settings.training.cost, run.settings.model.decoder
-        found["valid_cost_uncorrupted"] = float(autoencoder.cost(model, x, x, *how))
-    return found
+        x = autoencoder.pixels(jnp.asarray(held_out), pixel_scale)
+        cost = autoencoder.cost(params, x, x, how.cost, how.decoder)
+        values["valid_cost_uncorrupted"] = float(cost)
+    return values
 
 
-def draw(run: Run, model: AnyParams, i: int) -> list[Path]:
-    """The pictures of one member: its filters, its reconstructions, perhaps their making."""
-    shape = run.dataset.image_shape
-    level, seed = run.settings.members[i]
-    about = run.about | {"level": level, "seed": seed}
-    sheet = figures.filter_sheet(model.W, shape)
-    drawn = [figures.save_png(run.figure("filters", [level], seed), sheet, about)]
+def reconstructions(
+    params: AnyParams, x: AnyArray, how: Denoising, key: Key[Array, ""]
+) -> tuple[AnyArray, AnyArray]:
+    """Corrupt images and reconstruct them.
+
+    Args:
+        params: The model.
+        x: Clean images (n, d), as the model sees them.
+        how: The corruption and the decoder.
+        key: A key for the noise.
+
+    Returns:
+        The corrupted images and their reconstructions.
+    """
+    x_tilde = corruption.corrupt(key, x, how.corruption, how.noise)
+    decode = autoencoder.decode_logits if how.decoder == "linear" else autoencoder.decode
+    return x_tilde, decode(params, autoencoder.encode(params, x_tilde))
+
+
+def _draw(run: Run[Settings], params: AnyParams, how: Denoising, i: int) -> list[Path]:
+    """Save the figures of one member: its filters, its reconstructions, perhaps the animation."""
+    shape, seed = run.dataset.image_shape, run.members[i].seed
+    about = run.about | {"level": how.corruption, "seed": seed}
+    sheet = figures.filter_sheet(params.W, shape)
+    paths = [figures.save_png(_path(run, "filters", [how.corruption], seed), sheet, about)]
 
     splits = (run.dataset.test, run.dataset.valid, run.dataset.train)
     images = next(split.images for split in splits if len(split.images))[:20]
-    x = autoencoder.pixels(jnp.asarray(images), run.settings.data.pixel_scale)
-    noise = corruption.NOISES[run.settings.corruption.noise]
-    x_tilde = noise(jax.random.key(seed), x, level)
-    linear = run.settings.model.decoder == "linear"
-    decode = autoencoder.decode_logits if linear else autoencoder.decode
-    z = decode(model, autoencoder.encode(model, x_tilde))
-    sheet = figures.contact_sheet(x, x_tilde, z, shape)
-    drawn.append(figures.save_png(run.figure("reconstructions", [level], seed), sheet, about))
+    x = autoencoder.pixels(jnp.asarray(images), run.pixel_scale)
+    sheet = figures.contact_sheet(x, *reconstructions(params, x, how, jax.random.key(seed)), shape)
+    path = _path(run, "reconstructions", [how.corruption], seed)
+    paths.append(figures.save_png(path, sheet, about))
 
     if run.settings.output.animate:
         frames = sorted((run.member_folder(i) / "frames").glob("epoch_*.png"))
-        drawn.append(figures.save_gif(run.figure("filters", [level], seed, "gif"), frames))
-    return drawn
+        path = _path(run, "filters", [how.corruption], seed, "gif")
+        paths.append(figures.save_gif(path, frames))
+    return paths
 
 
-def draw_comparison(run: Run, params: Any) -> Path:
-    """The same units of the first seed at every level, a column a level."""
-    settings = run.settings
-    first = settings.training.seed
-    pairs = zip(run.models(params), settings.members, strict=True)
-    weights = [model.W for model, (_, seed) in pairs if seed == first]
-    path = run.figure("comparison", settings.corruption.corruption, first)
-    return figures.save_png(
-        path, figures.comparison_sheet(weights, run.dataset.image_shape), run.about
-    )
+def _draw_comparison(run: Run[Settings], params: Sequence[AnyParams]) -> Path:
+    """Save the sheet of the same units of the first seed at every level, one column per level."""
+    s = run.settings
+    pairs = zip(params, s.members, strict=True)
+    weights = [model.W for model, (_, seed) in pairs if seed == s.training.seed]
+    path = _path(run, "comparison", s.corruption.corruption, s.training.seed)
+    sheet = figures.comparison_sheet(weights, run.dataset.image_shape)
+    return figures.save_png(path, sheet, run.about)
 
 
-def record(
-    run: Run, model: AnyParams, i: int, rows: list[dict[str, Any]], result: dict[str, Any]
-) -> None:
-    """Write a member's parameters, results and, of a sweep, its own share of the metrics."""
-    folder = run.member_folder(i)
-    about = {name: result[name] for name in ("corruption", "seed", "epochs")}
-    checkpoints.save_params(folder / "params.safetensors", model, about)
-    write_whole(folder / "results.json", json.dumps(result, indent=2) + "\n")
-    if len(run.names) > 1:
-        own = [{"epoch": r["epoch"], "cost": r["costs"][i], "seconds": r["seconds"]} for r in rows]
-        checkpoints.write_metrics(folder / "metrics.jsonl", own)
+def _path(
+    run: Run[Settings], kind: str, levels: Sequence[float], seed: int, ending: str = "png"
+) -> Path:
+    """The path of a figure, which names all settings that differ from the tutorial's."""
+    n_images, batch_size = len(run.dataset.train.images), run.settings.training.batch_size
+    usual = default_epochs(run.dataset.name, n_images, batch_size)
+    suffix = figure_suffix(run.settings, run.dataset.name, seed, usual)
+    level = "_".join(percent(level) for level in levels)
+    return Path(run.settings.output.output_dir) / f"{kind}_corruption_{level}{suffix}.{ending}"
+
+
+def figure_suffix(settings: Settings, data_name: str, seed: int, usual_epochs: int | None) -> str:
+    """The part of a figure's name that says how it differs from the tutorial's; empty if not.
+
+    It names every setting that changes the figure, so that no experiment overwrites another's.
+
+    >>> figure_suffix(Settings(), "mnist", 123, None), figure_suffix(Settings(), "digits", 7, None)
+    ('', '_digits_seed-7')
+    """
+    words = [] if data_name == "mnist" else [data_name]
+    usual = shared.flat(Settings(training=Training(epochs=usual_epochs)))
+    for name, value in (shared.flat(settings) | {"seed": seed}).items():
+        if name in ("data", "corruption", "seeds") or value == usual[name]:
+            continue
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(flag if value else f"un{flag}")
+        else:
+            words.append(f"{flag}-{shared.in_words(value).replace(' ', 'x')}")
+    return "".join(f"_{word}" for word in words)
+
+
+def percent(level: float) -> str:
+    """A level in per cent, as in the tutorial's file names.
+
+    >>> percent(0.3), percent(0.125)
+    ('30', '12.5')
+    """
+    return f"{100 * level:.10g}"
+
+
+def _of_member(row: dict[str, Any], i: int) -> dict[str, Any]:
+    """A member's own row of metrics."""
+    cost = row["costs"][i] if "costs" in row else row["cost"]
+    return {"epoch": row["epoch"], "cost": cost, "seconds": row["seconds"]}
 
 
 def _in_words(result: dict[str, Any]) -> str:
-    told = f"{result['dead_units']:.1%} of the units dead"
+    words = f"{result['dead_units']:.1%} of the units dead"
     if "locality" in result:
         share, median = result["local_filters"], result["locality"]
-        told = f"{share:.0%} of the filters local (median locality {median:.2f}), {told}"
-    return told
+        words = f"{share:.0%} of the filters local (median locality {median:.2f}), {words}"
+    return words
 
 
-def _print_spread(results: list[dict[str, Any]]) -> None:
+def _print_spread(results: Sequence[dict[str, Any]]) -> None:
     for level in dict.fromkeys(result["corruption"] for result in results):
         costs = [result["cost"] for result in results if result["corruption"] == level]
         print(

@@ -1,294 +1,306 @@
-"""The stages of a stack: each layer in turn, on the codes of the one below, then all with labels.
+"""The run of ``python -m dae_jax.pretrain``: layer by layer without labels, then with labels.
 
-Everything has a leading axis of members, one a seed, also where there is only one. What a stage
-has finished is a file; a run that goes on reads it, and begins at the first one missing.
+Everything has a leading axis of members, one per seed, even if there is only one. Each finished
+layer is a file; a resumed run reads it and continues at the first one that is missing.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Key
 
-from dae_jax import augmentation, autoencoder, stacked, training
+from dae_jax import corruption, evaluation, stacked, training
 from dae_jax.autoencoder import AnyParams
-from dae_jax.datasets import Dataset, Split
+from dae_jax.datasets import Dataset, Split, checks
 from dae_jax.early_stopping import Best, Patience
-from dae_jax.runs import checkpoints
-from dae_jax.runs import stage as runs
-from dae_jax.settings.pretrain import PROG, Config
-from dae_jax.stacked import Classifier, Layer
+from dae_jax.errors import InputError
+from dae_jax.runs import run as runs
+from dae_jax.runs import saved, stage
+from dae_jax.runs.run import Member, Run
+from dae_jax.runs.stage import Place, Stage
+from dae_jax.settings.pretrain import Finetuning, Layer, Settings
+from dae_jax.stacked import Classifier
 
-CHUNK = 10_000  # images whose codes are computed at once
+__all__ = [
+    "Tuned",
+    "begin",
+    "codes",
+    "finetune",
+    "initial_layers",
+    "keys",
+    "pretrain",
+    "stage_names",
+    "train_layer",
+]
+
 INIT = 2**32 - 1  # folded into a seed's key for the weights; stages fold in their number, from 0
 
 
-@dataclass(frozen=True)
-class Run:
-    """One call of the command: one stack, or one for each seed."""
+class Tuned(NamedTuple):
+    """Each member's fine-tuned classifier, and the early stopping that chose its epoch."""
 
-    settings: Config
-    dataset: Dataset
-    images: np.ndarray  # to pretrain on: those of `dataset.train`, and others without labels
-    instead_of_mnist: bool
-    folder: Path
-    command: str  # that began it, as it was typed, for the record
-
-    @property
-    def pixel_scale(self) -> float:
-        """What integer pixels are divided by."""
-        return self.settings.data.pixel_scale
-
-    @property
-    def stages(self) -> list[str]:
-        """The names of the stages, in order."""
-        return [f"layer_{k + 1}" for k in range(len(self.settings.stack.hidden))] + ["finetune"]
-
-    @property
-    def go_on_with(self) -> str:
-        """The command that resumes the run."""
-        return f"{PROG} --resume --run-dir {self.folder}"
-
-    def keys(self, stage: int) -> Array:
-        """A key a member, for everything that a stage draws."""
-        keys = [jax.random.fold_in(jax.random.key(seed), stage) for seed in self.settings.seeds]
-        return jnp.stack(keys)
-
-    def finished(self, *files: Path) -> bool:
-        """Whether these files are all there, left by the call that this one resumes."""
-        return self.settings.output.resume and all(file.exists() for file in files)
-
-    def member_folder(self, i: int) -> Path:
-        """Where a member's files go: the run directory itself, if there is only one."""
-        seeds = self.settings.seeds
-        return self.folder if len(seeds) == 1 else self.folder / f"seed_{seeds[i]}"
+    models: list[Classifier]
+    rule: Patience | None  # None if no images were held out: then the last epoch's are kept
 
 
-def fresh(run: Run) -> list[list[AnyParams]]:
-    """Every member's dAs before any training, from the images up."""
-    s = run.settings
-    n_visible, hidden = run.images.shape[1], s.stack.hidden
-    if s.stack.init == "tutorial":
-        return [stacked.init_tutorial(seed, n_visible, hidden) for seed in s.seeds]
-    return [stacked.init(key, n_visible, hidden) for key in run.keys(INIT)]
+def begin(settings: Settings, command: str) -> Run[Settings]:
+    """Load and check the data, resolve the settings, and open the run directory.
+
+    Args:
+        settings: The settings, checked.
+        command: The command as it was typed.
+    """
+    d, p, f = settings.data, settings.pretraining, settings.finetuning
+    dataset, instead = runs.load_data(d)
+    checks.check_labels(dataset)
+    checks.check_shift(dataset, f.shift)
+    if settings.comparison.compare:
+        checks.check_comparison(dataset, settings.comparison.labels, settings.running.seeds)
+    training.optimiser(f.finetune_optimizer, f.finetune_learning_rate)  # checks its name
+    if d.unlabelled is not None:
+        dataset = checks.with_unlabelled(dataset, d.unlabelled, d.image_size)
+    images, labelled = dataset.pretraining_images, dataset.train.images
+    linear = p.decoder[0] == "linear"
+    checks.check_range(dataset.name, images, d.pixel_scale, p.cost[0], linear=linear)
+    for name, size, n in (
+        ("--batch-size", p.batch_size, len(images)),
+        ("--finetune-batch-size", f.finetune_batch_size, len(labelled)),
+    ):
+        if size > n:
+            raise InputError(name, expected=f"at most {n}, the training images", got=size)
+    resolved = settings.resolved(dataset.name, len(images))
+    if not p.pretrain_epochs and dataset.name != "mnist":
+        epochs = resolved.layer(0).pretrain_epochs
+        updates = epochs * (len(images) // p.batch_size)
+        print(f"{epochs} epochs per layer of {len(images):,} images: {updates:,} updates")
+    members = [Member(f"seed_{seed}", seed) for seed in settings.seeds]
+    return runs.open_run(resolved, dataset, members, command, instead_of_mnist=instead)
 
 
-def pretrain(run: Run) -> list[AnyParams] | None:
+def stage_names(settings: Settings) -> list[str]:
+    """The names of the stages, which are also those of their folders."""
+    return [f"layer_{k + 1}" for k in range(len(settings.stack.hidden))] + ["finetune"]
+
+
+def keys(seeds: Sequence[int], stage: int) -> Key[Array, "members"]:
+    """One key per member for all random numbers of a stage."""
+    return jnp.stack([jax.random.fold_in(jax.random.key(seed), stage) for seed in seeds])
+
+
+def initial_layers(settings: Settings, n_visible: int) -> list[AnyParams]:
+    """The dAs before training, from the images up; their leaves have the axis of members."""
+    hidden, seeds = settings.stack.hidden, settings.seeds
+    if settings.stack.init == "tutorial":
+        stacks = [stacked.init_tutorial(seed, n_visible, hidden) for seed in seeds]
+    else:
+        stacks = [stacked.init(key, n_visible, hidden) for key in keys(seeds, INIT)]
+    return [training.stack(members) for members in zip(*stacks, strict=True)]
+
+
+def pretrain(run: Run[Settings]) -> list[AnyParams] | None:
     """Train layer after layer, each on the clean codes of those below; None after Ctrl-C.
 
     Returns:
         The layers, their leaves with the axis of members.
     """
+    s, names = run.settings, stage_names(run.settings)
+    data = run.dataset.pretraining_images
     layers: list[AnyParams] = []
-    data: np.ndarray = run.images
-    for k, members in enumerate(zip(*fresh(run), strict=True)):
+    for k, params in enumerate(initial_layers(s, data.shape[1])):
         if k:
-            data = codes(layers[-1], data, run.pixel_scale, own_data=k > 1)
-        files = [
-            run.member_folder(i) / f"{run.stages[k]}.safetensors"
-            for i in range(len(run.settings.seeds))
-        ]
+            data = codes(layers[-1], data, run.pixel_scale)
+        each = range(len(run.members))
+        files = [run.member_folder(i) / f"{names[k]}.safetensors" for i in each]
         if run.finished(*files):
-            layers.append(training.stack([checkpoints.load_params(file) for file in files]))
+            layers.append(training.stack([saved.load_layer(file) for file in files]))
             continue
-        trained = _train_layer(run, k, training.stack(members), data)
+        place = run.place(f"layer {k + 1}", run.folder / names[k])
+        how, own_keys = s.layer(k), keys(s.seeds, k)
+        trained = train_layer(how, params, data, own_keys, run.pixel_scale, place)
         if trained is None:
             return None
         layers.append(trained)
-        about = run.settings.layer(k)
         for i, file in enumerate(files):
-            checkpoints.save_params(file, training.member(trained, i), about)
+            card = saved.card("autoencoder", run.dataset, s, run.members[i].seed, how)
+            card = card if not k else saved.above_codes(card, trained.W.shape[1])
+            saved.save(file, training.member(trained, i), card)
     return layers
 
 
-def _train_layer(run: Run, k: int, first: AnyParams, data: np.ndarray) -> AnyParams | None:
-    s, own = run.settings, run.settings.layer(k)
-    if own["pretrain_epochs"] == 0:
-        return jax.device_get(first)
-    rate = own["pretrain_learning_rate"]
+def train_layer(
+    how: Layer,
+    params: AnyParams,
+    data: np.ndarray,
+    keys: Key[Array, "members"],
+    pixel_scale: float,
+    place: Place = Place(),  # noqa: B008  # frozen
+) -> AnyParams | None:
+    """Pretrain one layer of every member; None after Ctrl-C.
+
+    Args:
+        how: The settings of the layer.
+        params: Its parameters before training, their leaves with the axis of members.
+        data: Its inputs, (images, inputs), or (members, images, inputs).
+        keys: One key per member.
+        pixel_scale: Divisor of integer pixels.
+        place: Where the files go; none are written by default.
+    """
+    if how.pretrain_epochs == 0:
+        return jax.device_get(params)
+    rate = how.pretrain_learning_rate
     optimizer = training.optimiser("sgd", rate)
-    fixed = partial(
-        autoencoder.denoising_cost,
-        noise=own["noise"],
-        objective=own["cost"],
-        decoder=own["decoder"],
-    )
-    level, scale = jnp.asarray(own["corruption"], float), jnp.asarray(run.pixel_scale, float)
-    cost = jax.tree_util.Partial(fixed, level=level, pixel_scale=scale)
-    n, batch = len(run.images), s.pretraining.batch_size
-    stage = runs.Stage(
-        run.folder / run.stages[k],
-        own["pretrain_epochs"],
-        n // batch * batch * len(s.seeds),
-        f"--pretrain-learning-rate, which is {rate:g}",
-        run.go_on_with,
-        f"layer {k + 1}",
-    )
-    done = runs.train(
-        stage,
-        *_members(run, cost, first, optimizer),
+    each = range(len(keys))
+    trained = stage.train(
+        Stage(
+            optimizer,
+            how.pretrain_epochs,
+            how.batch_size,
+            how.shuffle,
+            own_data=data.ndim == 3,
+            learning_rate=f"--pretrain-learning-rate, which is {rate:g}",
+            place=place,
+        ),
+        *training.sweep(
+            [stage.denoising_cost(how, pixel_scale) for _ in each],
+            [training.member(params, i) for i in each],
+            optimizer,
+        ),
         data,
-        run.keys(k),
-        resume=s.output.resume,
-        optimizer=optimizer,
-        batch_size=batch,
-        shuffle=s.pretraining.shuffle,
-        own_data=k > 0,
+        keys,
     )
-    return None if done is None else jax.device_get(done.params)
+    return None if trained is None else jax.device_get(trained.state.params)
 
 
-def _members(run: Run, cost: Any, params: Any, optimizer: Any) -> tuple[Any, training.State]:
-    """The cost and the first state of all members."""
-    each = range(len(run.settings.seeds))
-    states = [training.start_state(training.member(params, i), optimizer) for i in each]
-    return training.stack([cost for _ in each]), training.stack(states)
-
-
-def codes(layer: Any, data: np.ndarray, pixel_scale: float, *, own_data: bool) -> np.ndarray:
-    """The clean codes of one layer for every member: computed once, and kept.
+def codes(layer: AnyParams, data: np.ndarray, pixel_scale: float) -> np.ndarray:
+    """The clean codes of one layer for every member, computed once and stored.
 
     Args:
         layer: A layer, its leaves with the axis of members.
-        data: Its inputs, (images, inputs), or (members, images, inputs) where they are `own_data`.
-        pixel_scale: What integer pixels are divided by.
-        own_data: Whether each member has inputs of its own.
+        data: Its inputs, (images, inputs), or (members, images, inputs).
+        pixel_scale: Divisor of integer pixels.
 
     Returns:
         (members, images, units), float32 unless JAX is set to double precision.
     """
-    n_members, n = layer.W.shape[0], data.shape[1 if own_data else 0]
-    found = np.empty((n_members, n, layer.W.shape[2]), jnp.asarray(0.0).dtype)
-    for i in range(n_members):
-        one, inputs = training.member(layer, i), data[i] if own_data else data
-        for at in range(0, n, CHUNK):
-            part = slice(at, at + CHUNK)
-            found[i, part] = _encode(one.W, one.b, inputs[part], pixel_scale)
-    return found
+    inputs = data if data.ndim == 3 else [data] * len(layer.W)
+    members = [training.member(layer, i) for i in range(len(layer.W))]
+    pairs = zip(members, inputs, strict=True)
+    return np.stack([evaluation.apply(_encode, params, x, pixel_scale) for params, x in pairs])
 
 
-@jax.jit
-def _encode(W: Array, b: Array, inputs: Array, pixel_scale: float | Array) -> Array:
-    return jnp.asarray(stacked.encode([Layer(W, b)], autoencoder.pixels(inputs, pixel_scale)))
-
-
-class Tuned(NamedTuple):
-    """What fine-tuning came to: each member's classifier, and what chose it."""
-
-    models: list[Classifier]
-    rule: Patience | None  # None where nothing was held out to choose by: the last ones
+def _encode(layer: AnyParams, x: Array) -> Any:
+    return stacked.encode([layer], x)
 
 
 def finetune(
-    run: Run,
-    folder: Path,
+    how: Finetuning,
     layers: Sequence[AnyParams],
-    images: np.ndarray,
-    labels: np.ndarray,
-    *,
-    learning_rate: float,
-    freeze: bool,
-    own_data: bool = False,
-    title: str = "fine-tuning",
+    dataset: Dataset,
+    keys: Key[Array, "members"],
+    pixel_scale: float,
+    place: Place = Place(),  # noqa: B008  # frozen
 ) -> Tuned | None:
     """Train a classifier on top of `layers` with labels; None after Ctrl-C.
 
+    With ``how.freeze`` the layers stay as they are, and a softmax layer is trained on their codes.
+
     Args:
-        run: The run.
-        folder: Where this stage's metrics and checkpoints go.
-        layers: Pretrained or fresh ones, their leaves with the axis of members.
-        images: (images, pixels), or (members, images, pixels) where they are `own_data`.
-        labels: (images,), likewise; 0 .. K-1.
-        learning_rate: Step size.
-        freeze: Leave `layers` as they are: train the softmax layer alone, on their stored codes.
-        own_data: Whether each member has images of its own.
-        title: What the progress calls it.
+        how: The settings of fine-tuning.
+        layers: Pretrained or initial layers, their leaves with the axis of members.
+        dataset: The labelled images, (images, pixels), or (members, images, pixels) if each member
+            has its own; validation images choose the epoch.
+        keys: One key per member.
+        pixel_scale: Divisor of integer pixels.
+        place: Where the files go; none are written by default.
     """
-    s, f = run.settings, run.settings.finetuning
-    n_members = len(s.seeds)
-    if freeze:
-        for layer in layers:
-            images = codes(layer, images, run.pixel_scale, own_data=own_data)
-            if not own_data:
-                labels, own_data = np.stack([labels] * n_members), True
-    n_classes = run.dataset.train.n_classes
-    wholes = [
-        stacked.classifier(training.member(layers, i), images.shape[-1], n_classes)
-        for i in range(n_members)
-    ]
+    each = range(len(keys))
+    members = [[training.member(layer, i) for layer in layers] for i in each]
+    train, valid, below = dataset.train, dataset.valid, members
+    if how.freeze:
+        train, valid = (_encoded(layers, part, pixel_scale) for part in (train, valid))
+        below = [[] for _ in each]
+    inputs, n_classes = train.images.shape[-1], dataset.train.n_classes
+    models = [stacked.classifier(own, inputs, n_classes) for own in below]
 
-    def whole(i: int, model: Classifier) -> Classifier:
-        return model._replace(hidden=wholes[i].hidden) if freeze else model
-
-    models = [model._replace(hidden=()) if freeze else model for model in wholes]
-    n = images.shape[1 if own_data else 0]
-    batch = min(f.finetune_batch_size, n)
-    updates = n // batch
+    own_data = train.images.ndim == 3
+    n = train.images.shape[1 if own_data else 0]
+    batch_size = min(how.finetune_batch_size, n)
     optimizer = training.optimiser(
-        f.finetune_optimizer,
-        learning_rate,
-        decay=f.learning_rate_decay,
-        updates=updates,
-        weight_decay=f.weight_decay,
+        how.finetune_optimizer,
+        how.finetune_learning_rate,
+        decay=how.learning_rate_decay,
+        updates=n // batch_size,
+        weight_decay=how.weight_decay,
     )
-    numbers: dict[str, Any] = {"pixel_scale": jnp.asarray(run.pixel_scale, float)}
-    if any(f.dropout):
-        inputs, hidden = f.dropout
-        first = hidden if freeze else inputs  # a frozen stack's codes are hidden units
-        numbers["dropout"] = jnp.asarray(first, float), jnp.asarray(hidden, float)
-    fixed: Callable[..., Any] = stacked.cost
-    if f.shift:
-        assert run.dataset.image_shape is not None
-        fixed = augmentation.shifted(fixed, run.dataset.image_shape, f.shift)
-    cost = jax.tree_util.Partial(fixed, **numbers)
-
-    watch, valid = None, run.dataset.valid
+    cost = _finetuning_cost(how, dataset.image_shape, pixel_scale)
+    watch = None
     if len(valid.images) and valid.labels is not None:
-        wrong = error_counter(run, valid)
-        watch = Best(training.stack(models), lambda i, model: wrong(whole(i, model)), updates)
-    stage = runs.Stage(
-        folder,
-        f.finetune_epochs,
-        updates * batch * n_members,
-        f"--finetune-learning-rate, which is {learning_rate:g}",
-        run.go_on_with,
-        title,
+        errors = _errors(valid, pixel_scale)
+        watch = Best(training.stack(models), errors, n // batch_size)
+    trained = stage.train(
+        Stage(
+            optimizer,
+            how.finetune_epochs,
+            batch_size,
+            how.finetune_shuffle,
+            own_data,
+            f"--finetune-learning-rate, which is {how.finetune_learning_rate:g}",
+            place,
+        ),
+        *training.sweep([cost for _ in each], models, optimizer),
+        (train.images, train.labels),
+        keys,
+        watch,
     )
-    done = runs.train(
-        stage,
-        *_members(run, cost, training.stack(models), optimizer),
-        (images, labels),
-        run.keys(len(layers)),
-        resume=s.output.resume,
-        watch=watch,
-        optimizer=optimizer,
-        batch_size=batch,
-        shuffle=f.finetune_shuffle,
-        own_data=own_data,
-    )
-    if done is None:
+    if trained is None:
         return None
-    last = done.params if watch is None else watch.params
-    finished = [whole(i, training.member(last, i)) for i in range(n_members)]
-    return Tuned(jax.device_get(finished), None if watch is None else watch.rule)
+    params = trained.state.params if watch is None else watch.params
+    models = [training.member(params, i) for i in each]
+    if how.freeze:
+        whole = [stacked.classifier(own, inputs, n_classes) for own in members]
+        models = [w._replace(top=model.top) for w, model in zip(whole, models, strict=True)]
+    return Tuned(jax.device_get(models), None if watch is None else watch.rule)
 
 
-def error_counter(run: Run, split: Split) -> Callable[[Classifier], float]:
-    """A function that tells the share of a split's images that one model gives a wrong class."""
-    images = jnp.asarray(split.images)
-    return lambda model: float(np.mean(predict(model, images, run.pixel_scale) != split.labels))
+def _encoded(layers: Sequence[AnyParams], part: Split, pixel_scale: float) -> Split:
+    """A part of the data as codes of the layers, (members, images, units), with its labels."""
+    images, labels = part
+    if not len(images):
+        return part
+    for layer in layers:
+        images = codes(layer, images, pixel_scale)
+    if labels is not None and labels.ndim == 1:
+        labels = np.stack([labels] * len(images))
+    return Split(images, labels)
 
 
-def predict(model: Classifier, images: Any, pixel_scale: float) -> np.ndarray:
-    """The likeliest class of each image."""
-    return np.asarray(_likeliest(model, images, pixel_scale))
+def _finetuning_cost(
+    how: Finetuning, image_shape: Sequence[int] | None, pixel_scale: float
+) -> Callable[..., Any]:
+    """The cost of fine-tuning with the dropout and the shifts of the settings."""
+    numbers: dict[str, Any] = {"pixel_scale": pixel_scale}
+    if any(how.dropout):
+        inputs, hidden = how.dropout
+        # the codes of a frozen stack are hidden units
+        numbers["dropout"] = (hidden if how.freeze else inputs, hidden)
+    cost: Callable[..., Any] = stacked.cost
+    if how.shift:
+        assert image_shape is not None
+        cost = corruption.shifted(cost, image_shape, how.shift)
+    return training.bind(cost, **numbers)
 
 
-@jax.jit
-def _likeliest(model: Classifier, images: Array, pixel_scale: float | Array) -> Array:
-    return jnp.argmax(stacked.logits(model, autoencoder.pixels(images, pixel_scale)), axis=-1)
+def _errors(valid: Split, pixel_scale: float) -> Callable[[int, Classifier], float]:
+    """The error rate of one member on the validation images, its own if each has its own."""
+
+    def error(i: int, model: Classifier) -> float:
+        images, labels = valid
+        assert labels is not None
+        if images.ndim == 3:
+            images, labels = images[i], labels[i]
+        return evaluation.error_rate(stacked.logits, model, images, labels, pixel_scale)
+
+    return error

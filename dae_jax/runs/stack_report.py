@@ -1,56 +1,85 @@
-"""What came of a stack: its errors, its pictures and its records."""
+"""The report of a stack: its errors, its figures and its models."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from dae_jax import __version__, autoencoder, figures, stacked, training
+from dae_jax import __version__, autoencoder, evaluation, figures, stacked, training
 from dae_jax.autoencoder import AnyParams
-from dae_jax.datasets import Dataset
 from dae_jax.figures import plots
 from dae_jax.files import write_whole
-from dae_jax.runs import checkpoints
-from dae_jax.runs.stack import Run, Tuned, predict
-from dae_jax.settings import train as config
+from dae_jax.runs import saved
+from dae_jax.runs.checkpoints import read_metrics
+from dae_jax.runs.run import Run
+from dae_jax.runs.stack import Tuned, stage_names
+from dae_jax.settings.pretrain import Settings
+from dae_jax.stacked import Classifier
+
+__all__ = ["finish", "spread"]
+
+Rows = list[dict[str, Any]]
 
 
-def finish(run: Run, layers: Sequence[AnyParams], tuned: Tuned) -> None:
-    """Test, draw, record and say what came of it. The test images are looked at here, once.
+class Drawing(NamedTuple):
+    """A figure: its name, an array of bytes or a matplotlib figure, and its own metadata."""
+
+    name: str
+    figure: Any
+    about: dict[str, Any]
+
+
+def finish(run: Run[Settings], layers: Sequence[AnyParams], tuned: Tuned) -> None:
+    """Test, draw and save all members, and print a summary. Only here the test images are used.
 
     Args:
         run: The run.
         layers: The pretrained layers, their leaves with the axis of members.
-        tuned: What fine-tuning came to.
+        tuned: The fine-tuned classifiers.
     """
-    metrics = {name: checkpoints.read_metrics(_metrics(run, name)) for name in run.stages}
+    names = stage_names(run.settings)
+    metrics = {name: read_metrics(run.folder / name / "metrics.jsonl") for name in names}
     seconds = {name: sum(row["seconds"] for row in rows) for name, rows in metrics.items()}
     results = []
     for i, model in enumerate(tuned.models):
-        folder, seed = run.member_folder(i), run.settings.seeds[i]
+        folder, seed = run.member_folder(i), run.members[i].seed
         own = {name: [_of_member(row, i) for row in rows] for name, rows in metrics.items()}
-        about = about_model(run) | {"seed": seed}
-        checkpoints.save_classifier(folder / "model.safetensors", model, about)
-        drawn = draw(run, folder / "figures", training.member(layers, i), tuned, i, own)
+        card = saved.card("classifier", run.dataset, run.settings, seed)
+        saved.save(folder / saved.CLASSIFIER, model, card)
+        drawings = [
+            *_filters(training.member(layers, i), run.dataset.image_shape),
+            _curves(own, tuned, i),
+            *_classified(run, model, card.class_names or ()),
+        ]
+        paths = _save(folder / "figures", drawings, run.about)
         result = {
             "seed": seed,
             **_errors(run, tuned, i),
             "epochs": {name: len(rows) for name, rows in own.items()},
-            "pretraining_costs": [own[k][-1]["cost"] if own[k] else None for k in run.stages[:-1]],
-            "figures": [str(path.relative_to(run.folder)) for path in drawn],
+            "pretraining_costs": [own[k][-1]["cost"] if own[k] else None for k in names[:-1]],
+            "figures": [str(path.relative_to(run.folder)) for path in paths],
         }
         write_whole(folder / "results.json", json.dumps(result, indent=2) + "\n")
-        print(f"{folder / 'model.safetensors'}  {_in_words(result)}")
+        print(f"{folder / saved.CLASSIFIER}  {_in_words(result)}")
         results.append(result)
+    _write_report(run, results, seconds)
+    durations = ", ".join(f"{name} {s:.0f} s" for name, s in seconds.items())
+    print(f"{run.dataset.name}, preset {run.settings.preset}: {durations}; run {run.folder}")
+    if run.instead_of_mnist:
+        print("this was the sample: the published numbers, which are MNIST's, do not apply")
+
+
+def _write_report(run: Run[Settings], results: list[dict[str, Any]], seconds: dict) -> None:
+    """Write ``report.json``: the command, the data, and every member's results."""
     report = {
         "dae_jax": __version__,
         "command": run.command,
         "data": {
             "name": run.dataset.name,
-            "pretraining_images": len(run.images),
+            "pretraining_images": len(run.dataset.pretraining_images),
             "labelled_images": len(run.dataset.train.images),
             "instead_of_mnist": run.instead_of_mnist,
         },
@@ -64,112 +93,86 @@ def finish(run: Run, layers: Sequence[AnyParams], tuned: Tuned) -> None:
             report |= {name: {"mean": np.mean(errors), "sd": np.std(errors, ddof=1)}}
             print(f"{words}: {spread(errors)}")
     write_whole(run.folder / "report.json", json.dumps(report, indent=2) + "\n")
-    told = ", ".join(f"{name} {s:.0f} s" for name, s in seconds.items())
-    print(f"{run.dataset.name}, preset {run.settings.preset}: {told}; run {run.folder}")
-    if run.instead_of_mnist:
-        print("this was the sample: the published numbers, which are MNIST's, do not apply")
 
 
 def spread(errors: Sequence[float]) -> str:
-    """Mean and standard deviation of some shares, for people."""
+    """Mean and standard deviation of some error rates, in words."""
     deviation = np.std(errors, ddof=1)
     return f"{np.mean(errors):.3%} mean, {deviation:.3%} standard deviation, {len(errors)} seeds"
 
 
-def about_model(run: Run) -> dict[str, Any]:
-    """What a model's file says of it: all that is needed to use it on other images."""
-    images = run.dataset.train.images
-    return {
-        "kind": "classifier",
-        "dae_jax": __version__,
-        "data": run.dataset.name,
-        "image_shape": run.dataset.image_shape,
-        "pixels": images.shape[1],
-        "integer_pixels": bool(np.issubdtype(images.dtype, np.integer)),
-        "range": [float(images.min()), float(images.max())],
-        "pixel_scale": run.pixel_scale,
-        "class_names": class_names(run.dataset),
-        # not where it was written to: equal models are equal files
-        "config": {k: v for k, v in config.to_json(run.settings).items() if k != "output"},
-    }
-
-
-def class_names(dataset: Dataset) -> list[str]:
-    """What the classes are called, in order; their numbers, where they have no names."""
-    if dataset.class_names is not None:
-        return list(dataset.class_names)
-    return [str(i) for i in range(dataset.train.n_classes)]
-
-
-def draw(
-    run: Run,
-    folder: Path,
-    layers: Sequence[AnyParams],
-    tuned: Tuned,
-    i: int,
-    metrics: dict[str, list[dict[str, Any]]],
-) -> list[Path]:
-    """The pictures of member i.
-
-    ``filters_layer_k.png``: what the pretrained units look for, those of higher layers as weighted
-    sums of lower ones (see `stacked.input_weights`); ``learning_curves.png``; and, where there are
-    labels to test with, ``confusion_matrix.png`` and ``misclassified.png``.
-    """
-    about = {"dae_jax": __version__, "data": run.dataset.name, **config.to_json(run.settings)}
-    shape = run.dataset.image_shape
-    drawn = []
+def _filters(layers: Sequence[AnyParams], image_shape: Sequence[int] | None) -> list[Drawing]:
+    """The filters of each layer; those above the first are weighted sums of the filters below."""
+    drawings = []
     for k in range(1, len(layers) + 1):
-        sheet = figures.filter_sheet(stacked.input_weights(layers[:k]), shape)
-        about_sheet = about | {"layer": k, "method": "product of the weight matrices"}
-        drawn.append(figures.save_png(folder / f"filters_layer_{k}.png", sheet, about_sheet))
-    *below, last = (metrics[name] for name in run.stages)
+        sheet = figures.filter_sheet(stacked.input_weights(layers[:k]), image_shape)
+        about = {"layer": k, "method": "product of the weight matrices"}
+        drawings.append(Drawing(f"filters_layer_{k}", sheet, about))
+    return drawings
+
+
+def _curves(metrics: dict[str, Rows], tuned: Tuned, i: int) -> Drawing:
+    """The learning curves of all stages of member i."""
+    *layers, last = metrics.values()
     best = None if tuned.rule is None else int(tuned.rule.best_epoch[i])
-    curves = plots.learning_curves(below, last, best)
-    drawn.append(plots.save(folder / "learning_curves.png", curves, about))
-    held_out = run.dataset.test, run.dataset.valid
-    split = next((part for part in held_out if part.labels is not None), held_out[0])
-    if len(split.images) and split.labels is not None:
-        names = class_names(run.dataset)
-        predicted = predict(tuned.models[i], split.images, run.pixel_scale)
-        matrix = plots.confusion_matrix(split.labels, predicted, names)
-        drawn.append(plots.save(folder / "confusion_matrix.png", matrix, about))
-        wrong = np.flatnonzero(predicted != split.labels)[:100]
-        if len(wrong):
-            x = np.asarray(autoencoder.pixels(split.images[wrong], run.pixel_scale))
-            pairs = [(names[split.labels[i]], names[predicted[i]]) for i in wrong]
-            sheet = plots.captioned_images(x, shape, [f"{is_}→{said}" for is_, said in pairs])
-            drawn.append(plots.save(folder / "misclassified.png", sheet, about))
-    return drawn
+    return Drawing("learning_curves", plots.learning_curves(layers, last, best), {})
 
 
-def _errors(run: Run, tuned: Tuned, i: int) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _classified(run: Run[Settings], model: Classifier, class_names: Sequence[str]) -> list[Drawing]:
+    """The confusion matrix and the misclassified images, if there are labels to test with."""
+    parts = [run.dataset.test, run.dataset.valid]
+    part = next((part for part in parts if part.labels is not None), parts[0])
+    if not len(part.images) or part.labels is None:
+        return []
+    logits = evaluation.apply(stacked.logits, model, part.images, run.pixel_scale)
+    predicted = logits.argmax(axis=1)
+    matrix = plots.confusion_matrix(part.labels, predicted, class_names)
+    drawings = [Drawing("confusion_matrix", matrix, {})]
+    wrong = np.flatnonzero(predicted != part.labels)[:100]
+    if len(wrong):
+        x = np.asarray(autoencoder.pixels(part.images[wrong], run.pixel_scale))
+        pairs = zip(part.labels[wrong], predicted[wrong], strict=True)
+        captions = [f"{class_names[true]}→{class_names[given]}" for true, given in pairs]
+        images = plots.captioned_images(x, run.dataset.image_shape, captions)
+        drawings.append(Drawing("misclassified", images, {}))
+    return drawings
+
+
+def _save(folder: Path, drawings: Sequence[Drawing], about: dict[str, Any]) -> list[Path]:
+    """Save figures under their names."""
+    paths = []
+    for name, figure, own in drawings:
+        save: Any = figures.save_png if isinstance(figure, np.ndarray) else plots.save
+        paths.append(save(folder / f"{name}.png", figure, about | own))
+    return paths
+
+
+def _errors(run: Run[Settings], tuned: Tuned, i: int) -> dict[str, Any]:
+    """The validation error that chose the epoch, and the test error."""
+    errors: dict[str, Any] = {}
     if tuned.rule is not None:
-        found["best_epoch"] = int(tuned.rule.best_epoch[i])
-        found["valid_error"] = float(tuned.rule.best_error[i])
-    test = run.dataset.test
-    if len(test.images) and test.labels is not None:
-        wrong = predict(tuned.models[i], test.images, run.pixel_scale) != test.labels
-        found["test_error"] = float(wrong.mean())
-        found["test_images"] = len(wrong)
-    return found
+        errors["best_epoch"] = int(tuned.rule.best_epoch[i])
+        errors["valid_error"] = float(tuned.rule.best_error[i])
+    images, labels = run.dataset.test
+    if len(images) and labels is not None:
+        error = evaluation.error_rate(
+            stacked.logits, tuned.models[i], images, labels, run.pixel_scale
+        )
+        errors |= {"test_error": error, "test_images": len(images)}
+    return errors
 
 
 def _in_words(result: dict[str, Any]) -> str:
-    told = []
+    words = []
     if "valid_error" in result:
-        told.append(f"validation error {result['valid_error']:.2%} (epoch {result['best_epoch']})")
+        words.append(f"validation error {result['valid_error']:.2%} (epoch {result['best_epoch']})")
     if "test_error" in result:
-        told.append(f"test error {result['test_error']:.2%} of {result['test_images']:,} images")
-    return ", ".join(told) or "nothing was held out to test with"
-
-
-def _metrics(run: Run, stage: str) -> Path:
-    return run.folder / stage / "metrics.jsonl"
+        words.append(f"test error {result['test_error']:.2%} of {result['test_images']:,} images")
+    return ", ".join(words) or "no images were held out for testing"
 
 
 def _of_member(row: dict[str, Any], i: int) -> dict[str, Any]:
-    """A member's own share of a row of metrics."""
+    """A member's own row of metrics."""
     own = {"epoch": row["epoch"], "cost": row["costs"][i] if "costs" in row else row["cost"]}
     if "valid_error" in row:
         own["valid_error"] = row["valid_error"][i]

@@ -1,58 +1,68 @@
-"""What every training command does around the loop, so that a crash at any point loses nothing."""
+"""One training with everything around it: progress, metrics, checkpoints, resuming, Ctrl-C.
 
-import datetime
-import itertools
-import json
+A dA is one stage; a stack has one for each layer and one for fine-tuning; an experiment has one for
+each model, without files.
+"""
+
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import optax
 
-from dae_jax import console as command
-from dae_jax import training
+from dae_jax import autoencoder, console, training
 from dae_jax.errors import InputError
-from dae_jax.files import writable_folder, write_whole
-from dae_jax.runs import checkpoints
-from dae_jax.training import Report, State
+from dae_jax.runs.checkpoints import Checkpoints, Metrics
+from dae_jax.settings.shared import Decoder, Denoising, Objective
+from dae_jax.training import Report, State, Watch
+
+__all__ = ["Place", "Stage", "Trained", "denoising_cost", "train"]
 
 PyTree = Any
 
 
-class Watch:
-    """What a command wants of every epoch besides the usual; this one wants nothing."""
+@dataclass(frozen=True)
+class Place:
+    """The name of a training and the folder of its files."""
 
-    kept: PyTree = ()
-    """What it has to remember; checkpoints hold it beside the training state."""
+    title: str = ""
+    folder: Path | None = None  # of metrics.jsonl and checkpoints/; None to write no files
+    resume: bool = False  # from the newest checkpoint, if there is one
+    command: str = ""  # that resumes the run
 
-    def after(self, report: Report) -> dict[str, Any]:
-        """Look at an epoch; returns what to add to its metrics."""
-        return {}
+    @property
+    def metrics(self) -> Path | None:
+        """The file of the metrics."""
+        return None if self.folder is None else self.folder / "metrics.jsonl"
 
-    def done(self, epoch: int) -> bool:
-        """Whether to stop after this epoch, before the last one is reached."""
-        return False
+    @property
+    def checkpoints(self) -> Path | None:
+        """The folder of the checkpoints."""
+        return None if self.folder is None else self.folder / "checkpoints"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One training, in a folder of its own: ``metrics.jsonl`` and ``checkpoints/``.
+    """How a model is trained: optimiser, number of epochs, minibatches; see `training.fit`."""
 
-    A dA is one stage; a stack has one for each layer and one for fine-tuning.
-    """
-
-    folder: Path
+    optimizer: optax.GradientTransformation
     epochs: int
-    images: int  # what an epoch goes through, counted for all members
-    learning_rate: str  # as a flag and its value, for the advice when training diverges
-    go_on_with: str  # the command that resumes it
-    title: str = ""  # what is trained, where a run has several stages
+    batch_size: int
+    shuffle: bool = False
+    own_data: bool = False
+    learning_rate: str = "the learning rate"  # as a flag and its value, for the advice to lower it
+    place: Place = Place()
 
-    @property
-    def metrics(self) -> Path:
-        """Where a line an epoch is written."""
-        return self.folder / "metrics.jsonl"
+
+class Trained(NamedTuple):
+    """The state after the last epoch, and one row of metrics for each epoch."""
+
+    state: State
+    rows: list[dict[str, Any]]
 
 
 def train(
@@ -61,117 +71,121 @@ def train(
     state: State,
     data: PyTree,
     key: jax.Array,
-    *,
-    resume: bool,
     watch: Watch | None = None,
-    **how: Any,
-) -> State | None:
-    """`training.fit` with metrics, checkpoints, progress, and an ear for Ctrl-C.
+) -> Trained | None:
+    """Train with progress, metrics and checkpoints; resumable to the bit.
 
     Args:
-        stage: Which one.
-        cost: See `training.fit`, as for `state`, `data`, `key` and what `how` holds.
-        resume: Whether to go on from the newest checkpoint, if there is one.
-        watch: See `Watch`; what it keeps is restored, too.
+        stage: How, and where its files go.
+        cost: See `training.fit`, as for `state`, `data` and `key`.
+        watch: A callback after each epoch; its state is in the checkpoints.
 
     Returns:
-        The last state, or None after Ctrl-C.
+        The last state and all metrics; None after Ctrl-C, which writes a checkpoint first.
 
     Raises:
         InputError: Training diverged, or a file cannot be written.
     """
     watch = Watch() if watch is None else watch
-    name = f"{stage.title}: " if stage.title else ""
-    with checkpoints.Checkpoints(stage.folder / "checkpoints") as saved:
-        start = 0
-        if resume and (found := saved.restore((state, watch.kept))):
+    place, start = stage.place, 0
+    where = f"{place.title}, " if place.title else ""
+    with Checkpoints(place.checkpoints) as checkpoints:
+        if place.resume and (found := checkpoints.restore((state, watch.kept))):
             start, (state, watch.kept) = found
-            print(f"{name}going on after epoch {start} of {stage.epochs}")
-        checkpoints.write_metrics(
-            stage.metrics, checkpoints.read_metrics(stage.metrics, up_to_epoch=start)
-        )
+            name = f"{place.title}: " if place.title else ""
+            print(f"{name}resuming after epoch {start} of {stage.epochs}")
+        metrics = Metrics(place.metrics, up_to_epoch=start)
         if watch.done(start):
-            return state
+            return Trained(state, metrics.rows)
         last = start
-        reports = training.fit(cost, state, data, key, epochs=stage.epochs, start=start, **how)
         with (
-            command.Progress(stage.epochs, start, stage.title) as progress,
-            command.interruptible() as stop,
+            console.Progress(stage.epochs, start, place.title) as progress,
+            _interruptible(place) as stopped,
         ):
-            for told in reports:
-                _after_epoch(stage, told, watch, saved, progress)
-                state, last = told.state, told.epoch
+            for report in _reports(stage, cost, state, data, key, start):
+                _check_finite(report, stage, checkpoints.latest)
+                row = _row(report, watch)
+                metrics.append(row)
+                state, last = report.state, report.epoch
+                checkpoints.save(last, (state, watch.kept))
+                _show(progress, row, stage, _images_per_epoch(stage, data, report))
                 if watch.done(last):
                     break
-                if stop() and last < stage.epochs:
-                    saved.save(last, (state, watch.kept), now=True)
-                    where = f"{stage.title}, " if stage.title else ""
-                    print(f"stopped after {where}epoch {last}; go on with:  {stage.go_on_with}")
+                if stopped() and last < stage.epochs:
+                    checkpoints.save(last, (state, watch.kept), now=True)
+                    print(f"stopped after {where}epoch {last}; resume with:  {place.command}")
                     return None
-        saved.save(last, (state, watch.kept), now=True)
-    return state
+        checkpoints.save(last, (state, watch.kept), now=True)
+    return Trained(state, metrics.rows)
 
 
-def _after_epoch(
-    stage: Stage,
-    told: Report,
-    watch: Watch,
-    saved: checkpoints.Checkpoints,
-    progress: command.Progress,
-) -> None:
-    """Metrics, checkpoint and progress of one epoch, in an order that survives a crash."""
-    costs = told.cost.reshape(-1).tolist()
-    if not told.finite:
-        kept = saved.latest()
-        name = f"{stage.title} " if stage.title else ""
-        raise InputError(
-            f"{name}training diverged in epoch {told.epoch}: "
-            f"the cost is {' '.join(map(str, costs))}"
-            + (f" (the checkpoint of epoch {kept} is kept)" if kept else ""),
-            do=f"lower {stage.learning_rate}",
-        )
-    row: dict[str, Any] = {"epoch": told.epoch, "cost": sum(costs) / len(costs)}
+def denoising_cost(how: Denoising, pixel_scale: float) -> jax.tree_util.Partial:
+    """The cost of one dA, as its settings describe it, for `train` or `training.fit`."""
+    chosen = _chosen(how.noise, how.cost, how.decoder)
+    return training.bind(chosen, level=how.corruption, pixel_scale=pixel_scale)
+
+
+@cache  # the same object for the same choices, since JAX compares functions by identity
+def _chosen(noise: str, objective: Objective, decoder: Decoder) -> Callable[..., Any]:
+    return partial(autoencoder.denoising_cost, noise=noise, objective=objective, decoder=decoder)
+
+
+def _interruptible(place: Place) -> contextlib.AbstractContextManager[Callable[[], bool]]:
+    """Ctrl-C waits for the end of the epoch, if a checkpoint can be written then."""
+    return (
+        contextlib.nullcontext(lambda: False) if place.folder is None else console.interruptible()
+    )
+
+
+def _reports(
+    stage: Stage, cost: Callable[..., Any], state: State, data: PyTree, key: jax.Array, start: int
+) -> Any:
+    return training.fit(
+        cost,
+        state,
+        data,
+        key,
+        optimizer=stage.optimizer,
+        epochs=stage.epochs,
+        batch_size=stage.batch_size,
+        shuffle=stage.shuffle,
+        start=start,
+        own_data=stage.own_data,
+    )
+
+
+def _check_finite(report: Report, stage: Stage, latest: Callable[[], int | None]) -> None:
+    if report.finite:
+        return
+    title, epoch = stage.place.title, latest()
+    costs = " ".join(map(str, report.cost.reshape(-1).tolist()))
+    kept = f" (the checkpoint of epoch {epoch} is kept)" if epoch else ""
+    name = f"{title} training" if title else "training"
+    raise InputError(
+        f"{name} diverged in epoch {report.epoch}: the cost is {costs}{kept}",
+        do=f"lower {stage.learning_rate}",
+    )
+
+
+def _row(report: Report, watch: Watch) -> dict[str, Any]:
+    """The metrics of one epoch: its cost, what the watch adds, and its duration."""
+    costs = report.cost.reshape(-1).tolist()
+    row: dict[str, Any] = {"epoch": report.epoch, "cost": sum(costs) / len(costs)}
     if len(costs) > 1:
         row["costs"] = costs
-    seen = watch.after(told)
-    checkpoints.append_metrics(stage.metrics, row | seen | {"seconds": told.seconds})
-    saved.save(told.epoch, (told.state, watch.kept))
+    return row | watch.after(report) | {"seconds": report.seconds}
+
+
+def _images_per_epoch(stage: Stage, data: PyTree, report: Report) -> int:
+    """The images that an epoch trains on, counted for all members."""
+    n = jax.tree.leaves(data)[0].shape[1 if stage.own_data else 0]
+    return n // stage.batch_size * stage.batch_size * report.cost.size
+
+
+def _show(progress: console.Progress, row: dict[str, Any], stage: Stage, images: int) -> None:
+    costs = row.get("costs", [row["cost"]])
     words = "cost " + " ".join(f"{cost:#.6g}" for cost in costs)
-    if "valid_error" in seen:
-        words += "  validation error " + " ".join(f"{e:.2%}" for e in seen["valid_error"])
-    left = (stage.epochs - told.epoch) * told.seconds
-    progress.tell(told.epoch, words, stage.images / told.seconds, left)
-
-
-def first_command(folder: Path, typed: str, resume: bool) -> str:
-    """The command that began a run, which is what its report names however often it was resumed."""
-    record = folder / "command.txt"
-    if resume and record.exists():
-        return record.read_text().rstrip("\n")
-    write_whole(record, typed + "\n")
-    return typed
-
-
-def open_folder(asked: str | None, resume: bool, config: dict[str, Any]) -> Path:
-    """The run directory, made where it has to be, with its configuration in it.
-
-    Args:
-        asked: What the user wants it to be; None for a new one in ``runs/``.
-        resume: Whether there may be a run in it.
-        config: What to write into ``config.json``.
-
-    Raises:
-        InputError: It holds a run already, or cannot be written.
-    """
-    if asked is None:
-        now = datetime.datetime.now().strftime("runs/%Y%m%d-%H%M%S")
-        names = itertools.chain([now], (f"{now}-{i}" for i in itertools.count(2)))
-        asked = next(name for name in names if not Path(name).exists())
-    folder = Path(asked)
-    if (folder / "config.json").exists() and not resume:
-        raise InputError(
-            f"--run-dir: {folder} holds a run already", do="pass --resume, or choose another folder"
-        )
-    writable_folder(folder)
-    write_whole(folder / "config.json", json.dumps(config, indent=2) + "\n")
-    return folder
+    if "valid_error" in row:
+        words += "  validation error " + " ".join(f"{e:.2%}" for e in row["valid_error"])
+    left = (stage.epochs - row["epoch"]) * row["seconds"]
+    progress.show(row["epoch"], words, images / row["seconds"], left)

@@ -1,41 +1,71 @@
-"""What can be chosen about a stack: one frozen dataclass of flags, and the named recipes."""
+"""Settings of ``python -m dae_jax.pretrain``, and its named recipes."""
 
 import math
 from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from tyro.conf import arg
 
-from dae_jax.errors import InputError
-from dae_jax.settings import train as config
+from dae_jax.errors import InputError, check_objective
+from dae_jax.settings import shared
+from dae_jax.settings.shared import Decoder, Denoising, Noise, Objective, Precision
 
-PROG = "python -m dae_jax.pretrain"
+__all__ = [
+    "PRESETS",
+    "Comparison",
+    "Data",
+    "Finetuning",
+    "Layer",
+    "Output",
+    "Pretraining",
+    "Running",
+    "Settings",
+    "Stack",
+    "default_epochs",
+]
+
+LEVELS = (0.1, 0.2, 0.3)  # the tutorial's corruption levels, from the images up
 
 
 @dataclass(frozen=True)
-class Data(config.Data):
-    """Which images to learn from."""
+class Data(shared.Data):
+    """The images to learn from."""
 
     unlabelled: Annotated[
         str | None, arg(metavar="NAME|PATH", help_behavior_hint="(default: none)")
     ] = None
-    """More images, of the same kind, for pretraining alone; whatever labels they have are not
-    looked at."""
+    """More images of the same kind, for pretraining only; labels they may have are ignored."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What is trained."""
+    """The network."""
 
     hidden: Annotated[tuple[int, ...], arg(metavar="UNITS [UNITS ...]")] = (1000, 1000, 1000)
-    """Units of each layer, from the images up."""
+    """Number of units of each layer, from the images up."""
     init: Literal["tutorial", "jax"] = "tutorial"
-    """Who draws the initial weights: the tutorial's legacy NumPy generator, bit for bit, or JAX."""
+    """Initial weights: the tutorial's, bit for bit, from NumPy's legacy generator; or JAX's."""
+
+    def check(self) -> None:
+        """Check the widths."""
+        if not self.hidden or min(self.hidden) < 1:
+            got = " ".join(map(str, self.hidden)) or "none"
+            raise InputError("--hidden", expected="a width of at least 1 for each layer", got=got)
+
+
+@dataclass(frozen=True)
+class Layer(Denoising):
+    """The pretraining of one layer."""
+
+    pretrain_epochs: int
+    pretrain_learning_rate: float
+    batch_size: int
+    shuffle: bool
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How each layer learns without labels. One value is for all layers, or one for each."""
+    """Pretraining without labels. One value is for all layers, several are one for each layer."""
 
     corruption: Annotated[
         tuple[float, ...],
@@ -45,74 +75,113 @@ class Pretraining:
         ),
     ] = ()
     """Levels in [0, 1] or, for Gaussian noise, standard deviations."""
-    noise: tuple[Literal["masking", "gaussian", "salt-and-pepper"], ...] = ("masking",)
-    """What corrupts the inputs of a layer."""
-    cost: tuple[Literal["cross-entropy", "squared-error"], ...] = ("cross-entropy",)
-    """What a layer minimises."""
-    decoder: tuple[Literal["sigmoid", "linear"], ...] = ("sigmoid",)
-    """Its output: in (0, 1), or any number, for inputs not in [0, 1] and squared error only."""
+    noise: tuple[Noise, ...] = ("masking",)
+    """Kind of noise on the inputs of a layer."""
+    cost: tuple[Objective, ...] = ("cross-entropy",)
+    """Cost that a layer minimises."""
+    decoder: tuple[Decoder, ...] = ("sigmoid",)
+    """Output: sigmoid, in (0, 1); or linear, for inputs outside [0, 1], with squared error only."""
     pretrain_epochs: Annotated[
         tuple[int, ...],
         arg(
             metavar="INT [INT ...]",
-            help_behavior_hint="(default: 15 for mnist, else as many as make 18750 updates)",
+            help_behavior_hint="(default: 15 for mnist, otherwise enough for 18750 updates)",
         ),
     ] = ()
-    """Passes over all images for a layer; 0 leaves it as it was drawn."""
+    """Passes over all images for a layer; 0 leaves its initial weights."""
     pretrain_learning_rate: tuple[float, ...] = (0.1,)
-    """Step size of a layer, above 0."""
+    """Learning rate of a layer, above 0."""
     batch_size: int = 20
-    """Images a minibatch. A remainder is dropped, as in the tutorial."""
+    """Images per minibatch. A remainder is dropped, as in the tutorial."""
     shuffle: bool = False
     """Whether to draw a new order every epoch; the tutorial keeps the order of the file."""
+
+    def check(self, n_layers: int) -> None:
+        """Check the number of values of each setting, and their ranges."""
+        for part in fields(self):
+            value = getattr(self, part.name)
+            if not isinstance(value, tuple) or len(value) in (1, n_layers):
+                continue
+            if part.name in ("corruption", "pretrain_epochs") and not value:
+                continue  # the default depends on the layers, or on the data
+            raise InputError(
+                f"--{part.name.replace('_', '-')}",
+                expected=f"one value, or {n_layers}, one for each layer of --hidden",
+                got=f"{len(value)} ({shared.in_words(value)})" if value else "none",
+            )
+        shared.check_levels(self.corruption)
+        for k in range(n_layers):
+            cost, decoder = _of_layer(self.cost, k), _of_layer(self.decoder, k)
+            check_objective(cost, decoder, f"--cost cross-entropy (layer {k + 1})")
+        shared.check_count("batch-size", self.batch_size)
+        for epochs in self.pretrain_epochs:
+            if epochs < 0:
+                expected = "whole numbers, at least 0"
+                raise InputError("--pretrain-epochs", expected=expected, got=epochs)
+        for rate in self.pretrain_learning_rate:
+            shared.check_above_0("pretrain-learning-rate", rate)
 
 
 @dataclass(frozen=True)
 class Finetuning:
-    """How the classifier learns from labels."""
+    """Fine-tuning of the classifier with labels."""
 
     finetune_epochs: int = 20
-    """The most passes over the labelled images; the patience rule usually ends it before."""
+    """Largest number of passes over the labelled images; early stopping usually ends it before."""
     finetune_learning_rate: float = 2.0
-    """Step size, above 0. The tutorial's 0.1 for minibatches of one image, scaled to 20."""
+    """Learning rate, above 0. The tutorial's 0.1 for single images, scaled to minibatches of 20."""
     finetune_optimizer: Annotated[str, arg(metavar="NAME")] = "sgd"
     """sgd, momentum (.9), adam, or any other optimiser of Optax by its name there."""
     finetune_batch_size: int = 20
-    """Images a minibatch."""
+    """Images per minibatch."""
     finetune_shuffle: bool = False
     """Whether to draw a new order every epoch."""
     learning_rate_decay: float = 1.0
-    """What the step size is multiplied by after every epoch, in (0, 1]."""
+    """Factor on the learning rate after every epoch, in (0, 1]."""
     weight_decay: float = 0.0
-    """L2 penalty on the weight matrices, at least 0: each step sees its gradient, too."""
+    """L2 penalty on the weight matrices, at least 0: lambda of lambda/2 times their squared sum."""
     dropout: Annotated[tuple[float, float], arg(metavar="INPUT HIDDEN")] = (0.0, 0.0)
-    """Probabilities, in [0, 1), of leaving out an input and a hidden unit."""
+    """Probabilities, in [0, 1), of dropping an input and a hidden unit."""
     shift: Annotated[int, arg(metavar="PIXELS")] = 0
-    """Move each image by at most so far, up or down and sideways, anew every time it is seen."""
+    """Shift each image by up to so many pixels, vertically and horizontally, anew every epoch."""
     freeze: bool = False
-    """Train the softmax layer alone, on the codes of the pretrained stack."""
+    """Train the softmax layer only, on the codes of the pretrained stack."""
+
+    def check(self) -> None:
+        """Check the range of each setting."""
+        shared.check_count("finetune-batch-size", self.finetune_batch_size)
+        shared.check_count("finetune-epochs", self.finetune_epochs)
+        shared.check_above_0("finetune-learning-rate", self.finetune_learning_rate)
+        decay = self.learning_rate_decay
+        if not 0 < decay <= 1:
+            raise InputError("--learning-rate-decay", expected="a factor in (0, 1]", got=decay)
+        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
+            raise InputError("--weight-decay", expected="at least 0", got=self.weight_decay)
+        for level in self.dropout:
+            if not 0 <= level < 1:
+                raise InputError("--dropout", expected="probabilities in [0, 1)", got=level)
 
 
 @dataclass(frozen=True)
 class Running:
-    """What holds for both halves."""
+    """Seeds and precision, for pretraining and fine-tuning."""
 
     seed: int = 89677
-    """Seed of weights, noise and order, 0 to 2**32 - 1. The tutorial's."""
+    """Seed of weights, noise and order, 0 to 2**32 - 1. The default is the tutorial's."""
     seeds: int = 1
-    """How many seeds to train, from --seed on, in one compiled program."""
-    precision: Literal["float32", "tensorfloat32", "bfloat16", "float64"] = "float32"
-    """Of the matrix products: tensorfloat32 and bfloat16 are faster on GPU and TPU only; float64
-    computes everything in double precision."""
+    """Number of seeds to train, from --seed on, in one compiled program."""
+    precision: Precision = "float32"
+    """Precision of matrix products: tensorfloat32 and bfloat16 are faster on GPU and TPU only;
+    float64 computes everything in double precision."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Did pretraining help?"""
+    """Comparison with and without pretraining."""
 
     compare: bool = False
     """Train three classifiers for every number of labels and every seed: fine-tuned from the
-    pretrained stack, from random weights, and the pretrained stack frozen; print who won."""
+    pretrained stack, from random weights, and a softmax layer on the frozen pretrained stack."""
     labels: Annotated[tuple[int | Literal["all"], ...], arg(metavar="N|all [N|all ...]")] = (
         100,
         1000,
@@ -121,7 +190,17 @@ class Comparison:
     )
     """Numbers of labelled images to compare at, drawn evenly from the classes."""
     rates: tuple[float, ...] = (0.1, 1.0)
-    """Step sizes of fine-tuning to choose from, on validation, for each classifier."""
+    """Learning rates of fine-tuning to choose from, by validation error, for each classifier."""
+
+    def check(self) -> None:
+        """Check the numbers of labels and the learning rates."""
+        for rate in self.rates:
+            shared.check_above_0("rates", rate)
+        if not self.labels or not self.rates:
+            raise InputError("--labels and --rates", expected="at least one each", got="none")
+        for budget in self.labels:
+            if budget != "all":
+                shared.check_count("labels", budget)
 
 
 @dataclass(frozen=True)
@@ -133,24 +212,23 @@ class Output:
     ] = None
     """Folder for configuration, metrics, checkpoints, the model and its figures."""
     resume: bool = False
-    """Go on where the run in --run-dir stopped; flags not given are taken from it."""
+    """Resume the run in --run-dir; flags that are not given are taken from it."""
     debug: bool = False
     """Show the traceback of an error."""
 
 
-LEVELS = (0.1, 0.2, 0.3)  # the tutorial's, from the images up
-
-
 @dataclass(frozen=True)
-class Config:
+class Settings:
     """Pretrain a stack of denoising autoencoders, fine-tune it as a classifier, and test it.
 
     The tutorial's run:  python -m dae_jax.pretrain
     """
 
+    prog: ClassVar[str] = "python -m dae_jax.pretrain"
+
     preset: Literal["tutorial", "dropout", "best"] = "tutorial"
-    """A named recipe, which sets all that is not given: the tutorial's; with dropout; or the best
-    one here, which moves the images, too. They are MNIST's, and good starting points elsewhere."""
+    """Recipe for all flags that are not given: the tutorial's; one with dropout; or the best one,
+    which also shifts the images. They are tuned to MNIST, and good starting points elsewhere."""
     data: Data = field(default_factory=Data)
     stack: Stack = field(default_factory=Stack)
     pretraining: Pretraining = field(default_factory=Pretraining)
@@ -164,28 +242,70 @@ class Config:
         """The seed of every member."""
         return list(range(self.running.seed, self.running.seed + self.running.seeds))
 
-    @property
-    def corruption(self) -> tuple[float, ...]:
-        """The levels asked for; or the tutorial's, of as many layers as there are.
+    def layer(self, k: int) -> Layer:
+        """The pretraining of layer k, counted from 0, once `resolved` has filled in the epochs.
 
-        >>> Config(stack=Stack(hidden=(500, 500))).corruption
+        >>> Settings().resolved("mnist", 50_000).layer(2).corruption
+        0.3
+        """
+        p = self.pretraining
+        return Layer(
+            corruption=_of_layer(p.corruption, k),
+            noise=_of_layer(p.noise, k),
+            cost=_of_layer(p.cost, k),
+            decoder=_of_layer(p.decoder, k),
+            pretrain_epochs=_of_layer(p.pretrain_epochs, k),
+            pretrain_learning_rate=_of_layer(p.pretrain_learning_rate, k),
+            batch_size=p.batch_size,
+            shuffle=p.shuffle,
+        )
+
+    def resolved(self, data_name: str, n_images: int) -> "Settings":
+        """These settings with the defaults that depend on the data and the layers filled in.
+
+        Args:
+            data_name: Name of the data set.
+            n_images: Number of images to pretrain on.
+
+        >>> two_layers = Settings(stack=Stack(hidden=(500, 500)))
+        >>> two_layers.resolved("mnist", 50_000).pretraining.corruption
         (0.1, 0.2)
         """
-        n = len(self.stack.hidden)
-        return self.pretraining.corruption or (*LEVELS[:n], *LEVELS[-1:] * (n - len(LEVELS)))
+        n, p = len(self.stack.hidden), self.pretraining
+        levels = p.corruption or (*LEVELS[:n], *LEVELS[-1:] * (n - len(LEVELS)))
+        epochs = p.pretrain_epochs or (default_epochs(data_name, n_images, p.batch_size),)
+        return replace(
+            self,
+            data=replace(self.data, data=self.data.data or data_name),
+            pretraining=replace(p, corruption=levels, pretrain_epochs=epochs),
+        )
 
-    def layer(self, k: int) -> dict[str, Any]:
-        """The pretraining of layer k, counted from 0: one value of each setting that has several.
+    def check(self) -> None:
+        """Check every setting, before anything is loaded or written.
 
-        >>> Config().layer(2)["corruption"], Config().layer(2)["noise"]
-        (0.3, 'masking')
+        Raises:
+            InputError: The first setting that is out of its range.
         """
-        values = vars(self.pretraining) | {"corruption": self.corruption}
-        return {
-            name: value[k if len(value) > 1 else 0]
-            for name, value in values.items()
-            if isinstance(value, tuple) and value
-        }
+        shared.check_data(self.data)
+        self.stack.check()
+        self.pretraining.check(len(self.stack.hidden))
+        self.finetuning.check()
+        self.comparison.check()
+        shared.check_count("seeds", self.running.seeds)
+        shared.check_seeds(self.running.seed, self.running.seeds)
+        if self.finetuning.shift and (self.finetuning.freeze or self.comparison.compare):
+            raise InputError(
+                "--shift",
+                expected="0 with --freeze and --compare, whose frozen codes are computed once",
+                got=self.finetuning.shift,
+                do="add --shift 0",
+            )
+        shared.check_resume(self.output)
+
+
+def _of_layer(values: tuple[Any, ...], k: int) -> Any:
+    """The value of layer k: its own, or the only one."""
+    return values[k if len(values) > 1 else 0]
 
 
 DROPOUT = Finetuning(
@@ -197,15 +317,15 @@ DROPOUT = Finetuning(
     learning_rate_decay=0.9,
     dropout=(0.2, 0.2),
 )
-# Shifts make the images many more: less has to be left out, and learning takes longer.
+# Shifted images are many more: less dropout is needed, and learning takes longer.
 SHIFTED = replace(
     DROPOUT, finetune_epochs=50, learning_rate_decay=0.94, dropout=(0.1, 0.2), shift=2
 )
 
 PRESETS = {
-    "tutorial": Config(),
-    "dropout": Config(preset="dropout", finetuning=DROPOUT),
-    "best": Config(preset="best", finetuning=SHIFTED),
+    "tutorial": Settings(),
+    "dropout": Settings(preset="dropout", finetuning=DROPOUT),
+    "best": Settings(preset="best", finetuning=SHIFTED),
 }
 """The recipes by the name that ``--preset`` takes."""
 
@@ -214,7 +334,7 @@ PRETRAIN_EPOCHS = 15
 
 
 def default_epochs(data_name: str, n_images: int, batch_size: int) -> int:
-    """The tutorial's 15 passes a layer for `mnist`; for other data as many as make enough updates.
+    """The tutorial's 15 epochs per layer for `mnist`; for other data enough for 18,750 updates.
 
     >>> default_epochs("mnist", 50_000, 20), default_epochs("mnist-sample", 4_000, 20)
     (15, 94)
@@ -222,78 +342,3 @@ def default_epochs(data_name: str, n_images: int, batch_size: int) -> int:
     if data_name == "mnist":
         return PRETRAIN_EPOCHS
     return max(1, round(PRETRAIN_UPDATES / max(1, n_images // batch_size)))
-
-
-def validate(asked: Config) -> None:
-    """Refuse what cannot be meant, before anything is loaded or written.
-
-    Raises:
-        InputError: The first setting that is out of its range.
-    """
-    s, p, f, r = asked.stack, asked.pretraining, asked.finetuning, asked.running
-    config.check_data(asked.data)
-    if not s.hidden or min(s.hidden) < 1:
-        got = " ".join(map(str, s.hidden)) or "none"
-        raise InputError("--hidden", expected="a width of at least 1 for each layer", got=got)
-    for part in fields(p):
-        value = getattr(p, part.name)
-        if isinstance(value, tuple) and len(value) not in (1, len(s.hidden)):
-            if part.name in ("corruption", "pretrain_epochs") and not value:
-                continue  # the default depends on the layers, or on the data
-            raise InputError(
-                f"--{part.name.replace('_', '-')}",
-                expected=f"one value, or {len(s.hidden)}, one for each layer of --hidden",
-                got=f"{len(value)} ({config.in_words(value)})" if value else "none",
-            )
-    for level in p.corruption:
-        if not 0 <= level <= 1:  # NaN is not, either
-            raise InputError("--corruption", expected="levels in [0, 1]", got=level)
-    for k in range(len(s.hidden)):
-        if (own := asked.layer(k))["cost"] == "cross-entropy" and own["decoder"] == "linear":
-            raise InputError(
-                f"--cost cross-entropy (layer {k + 1})",
-                expected="--decoder sigmoid, whose output is in (0, 1)",
-                got="linear",
-                do="use --cost squared-error with it",
-            )
-    counts = {
-        "batch-size": p.batch_size,
-        "finetune-batch-size": f.finetune_batch_size,
-        "finetune-epochs": f.finetune_epochs,
-        "seeds": r.seeds,
-    }
-    for name, value in counts.items():
-        config.check_count(name, value)
-    for epochs in p.pretrain_epochs:
-        if epochs < 0:
-            raise InputError("--pretrain-epochs", expected="whole numbers, at least 0", got=epochs)
-    for name, rates in (
-        ("pretrain-learning-rate", p.pretrain_learning_rate),
-        ("finetune-learning-rate", (f.finetune_learning_rate,)),
-        ("rates", asked.comparison.rates),
-    ):
-        for rate in rates:
-            config.check_above_0(name, rate)
-    if not 0 < f.learning_rate_decay <= 1:
-        raise InputError(
-            "--learning-rate-decay", expected="a factor in (0, 1]", got=f.learning_rate_decay
-        )
-    if not (f.weight_decay >= 0 and math.isfinite(f.weight_decay)):
-        raise InputError("--weight-decay", expected="at least 0", got=f.weight_decay)
-    for level in f.dropout:
-        if not 0 <= level < 1:
-            raise InputError("--dropout", expected="probabilities in [0, 1)", got=level)
-    if f.shift and (f.freeze or asked.comparison.compare):
-        raise InputError(
-            "--shift",
-            expected="0 with --freeze and --compare, whose frozen codes are computed once",
-            got=f.shift,
-            do="add --shift 0",
-        )
-    config.check_seeds(r.seed, r.seeds)
-    if not asked.comparison.labels or not asked.comparison.rates:
-        raise InputError("--labels and --rates", expected="at least one each", got="none")
-    for budget in asked.comparison.labels:
-        if budget != "all":
-            config.check_count("labels", budget)
-    config.check_resume(asked.output)

@@ -1,0 +1,140 @@
+"""A run directory: the settings, the data and the members of one call of a training command.
+
+It holds ``config.json`` (the settings), ``command.txt`` (the command that began the run),
+``metrics.jsonl`` and ``checkpoints/`` of each stage, and at the end the models
+(``.safetensors``), ``results.json`` of each member and the figures.
+"""
+
+import datetime
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from dae_jax import __version__, datasets
+from dae_jax.datasets import Dataset
+from dae_jax.errors import InputError
+from dae_jax.files import writable_folder, write_whole
+from dae_jax.runs.stage import Place
+from dae_jax.settings import pretrain, shared, train
+
+__all__ = ["Member", "Run", "load_data", "open_run", "read_settings"]
+
+Settings = TypeVar("Settings", train.Settings, pretrain.Settings)
+
+
+class Member(NamedTuple):
+    """One of the models that a run trains together."""
+
+    name: str  # of its folder, if there are several
+    seed: int
+
+
+@dataclass(frozen=True)
+class Run(Generic[Settings]):
+    """One call of a training command: one model, or the members of a sweep."""
+
+    settings: Settings  # resolved: with all defaults filled in
+    dataset: Dataset
+    folder: Path
+    members: Sequence[Member]
+    command: str  # that began the run, as it was typed
+    instead_of_mnist: bool = False  # whether this is the sample because MNIST is unavailable
+
+    @property
+    def pixel_scale(self) -> float:
+        """Divisor of integer pixels."""
+        return self.settings.data.pixel_scale
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The metadata of every figure."""
+        name = {"dae_jax": __version__, "dataset": self.dataset.name}
+        return name | shared.to_json(self.settings)
+
+    def member_folder(self, i: int) -> Path:
+        """The folder of a member's files: the run directory itself if it is the only one."""
+        return self.folder if len(self.members) == 1 else self.folder / self.members[i].name
+
+    def finished(self, *files: Path) -> bool:
+        """Whether these files were all written by the call that this one resumes."""
+        return self.settings.output.resume and all(file.exists() for file in files)
+
+    def place(self, title: str, folder: Path) -> Place:
+        """The place of one stage, in a folder of this run."""
+        resume = f"{self.settings.prog} --resume --run-dir {self.folder}"
+        return Place(title, folder, self.settings.output.resume, resume)
+
+
+def load_data(data: shared.Data) -> tuple[Dataset, bool]:
+    """Load the data set of the settings; without a name, MNIST or, failing that, its sample.
+
+    Returns:
+        The data set, and whether it is the sample because MNIST is unavailable, which is printed.
+    """
+    options: dict[str, Any] = dict(valid_fraction=data.valid_fraction, image_size=data.image_size)
+    if data.data is not None:
+        return datasets.load(data.data, **options), False
+    dataset = datasets.load_default(**options)
+    unavailable = dataset.name != "mnist"
+    if unavailable:
+        print(f"*** MNIST is unavailable: training on {dataset.name} ({dataset.source}) ***")
+    return dataset, unavailable
+
+
+def open_run(
+    settings: Settings,
+    dataset: Dataset,
+    members: Sequence[Member],
+    command: str,
+    *,
+    instead_of_mnist: bool = False,
+) -> Run[Settings]:
+    """Open the run directory of these settings and write its configuration.
+
+    Args:
+        settings: The resolved settings. Without ``run_dir``, a new folder in ``runs/`` is made.
+        dataset: The data set.
+        members: The models to train.
+        command: This call as it was typed. A resumed run keeps the command that began it.
+        instead_of_mnist: See `load_data`.
+
+    Raises:
+        InputError: The folder holds a run already, and this is no resume; or it cannot be written.
+    """
+    output = settings.output
+    folder = Path(_new_folder() if output.run_dir is None else output.run_dir)
+    if (folder / "config.json").exists() and not output.resume:
+        raise InputError(
+            f"--run-dir: {folder} holds a run already", do="pass --resume, or choose another folder"
+        )
+    writable_folder(folder)
+    write_whole(folder / "config.json", json.dumps(shared.to_json(settings), indent=2) + "\n")
+    record = folder / "command.txt"
+    if output.resume and record.exists():
+        command = record.read_text().rstrip("\n")
+    else:
+        write_whole(record, command + "\n")
+    return Run(settings, dataset, folder, members, command, instead_of_mnist)
+
+
+def _new_folder() -> str:
+    now = datetime.datetime.now().strftime("runs/%Y%m%d-%H%M%S")
+    names = itertools.chain([now], (f"{now}-{i}" for i in itertools.count(2)))
+    return next(name for name in names if not Path(name).exists())
+
+
+def read_settings(folder: Path) -> train.Settings | pretrain.Settings | None:
+    """The settings of the run in a folder; None if there are none, or none that can be read."""
+    try:
+        saved = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return None
+    for kind in (train.Settings, pretrain.Settings):
+        try:
+            return shared.from_json(kind, saved)
+        except InputError:
+            continue
+    return None

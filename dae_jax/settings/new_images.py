@@ -1,0 +1,35 @@
+"""Settings that ``predict`` and ``transform`` share: which model, and which images."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+__all__ = ["NewImages"]
+
+
+@dataclass(frozen=True)
+class NewImages:
+    """A trained model, and images to apply it to."""
+
+    run: Positional[Annotated[str, arg(metavar="RUN")]] = tyro.MISSING
+    """The run directory of the model, or its .safetensors file."""
+    images: Positional[Annotated[str, arg(metavar="IMAGES")]] = tyro.MISSING
+    """A folder of images, one image, a file .npz, .npy, IDX or .pkl.gz, a folder of IDX files, or
+    mnist, mnist-sample or digits."""
+    part: Annotated[
+        Literal["train", "valid", "test", "all"] | None,
+        arg(
+            metavar="train|valid|test|all",
+            help_behavior_hint="(default: test if there is one, else all)",
+        ),
+    ] = None
+    """Part of IMAGES to use, if it has several."""
+    image_size: Annotated[
+        tuple[int, int] | None,
+        arg(metavar="HEIGHT WIDTH", help_behavior_hint="(default: the training images' size)"),
+    ] = None
+    """Size in pixels that a folder of images is resized to."""
+    debug: bool = False
+    """Show the traceback of an error."""

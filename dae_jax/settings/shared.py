@@ -1,0 +1,268 @@
+"""Settings that commands have in common: the data, checks, parsing, JSON and comparison.
+
+Settings are frozen dataclasses of groups. Their fields are the flags of a command (tyro reads the
+types and the help texts below the fields), and, as JSON, the record of a run.
+"""
+
+import contextlib
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from tyro.conf import arg
+
+from dae_jax.errors import InputError
+
+__all__ = [
+    "Data",
+    "Denoising",
+    "check_above_0",
+    "check_count",
+    "check_data",
+    "check_levels",
+    "check_resume",
+    "check_seeds",
+    "differences",
+    "flat",
+    "from_json",
+    "in_words",
+    "parse",
+    "resumed",
+    "to_json",
+]
+
+Noise = Literal["masking", "gaussian", "salt-and-pepper"]
+Objective = Literal["cross-entropy", "squared-error"]
+Decoder = Literal["sigmoid", "linear"]
+Precision = Literal["float32", "tensorfloat32", "bfloat16", "float64"]
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images to learn from."""
+
+    data: Annotated[
+        str | None,
+        arg(
+            metavar="NAME|PATH",
+            help_behavior_hint="(default: mnist if it can be downloaded, otherwise mnist-sample)",
+        ),
+    ] = None
+    """mnist, mnist-sample, digits, or a path: a folder of IDX files or of images, .npz, .npy or the
+    tutorial's mnist.pkl.gz."""
+    valid_fraction: Annotated[
+        float | None, arg(metavar="SHARE", help_behavior_hint="(default: 0.1)")
+    ] = None
+    """Share of your own data that is held out for validation, in [0, 1), and the same share for
+    testing if there is no test set."""
+    image_size: Annotated[
+        tuple[int, int] | None,
+        arg(metavar="HEIGHT WIDTH", help_behavior_hint="(default: their own size)"),
+    ] = None
+    """Size in pixels that a folder of images is resized to."""
+    pixel_scale: float = 255.0
+    """Divisor of integer pixels. The tutorial's own data file was divided by 256."""
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """The cost of one dA: its corruption, and how its reconstruction is judged."""
+
+    corruption: float
+    noise: Noise
+    cost: Objective
+    decoder: Decoder
+
+
+def check_data(data: Data) -> None:
+    """Check the image size, the validation share and the pixel scale.
+
+    Raises:
+        InputError: One of them is out of its range.
+    """
+    if data.image_size is not None:
+        check_count("image-size", min(data.image_size))
+    check_above_0("pixel-scale", data.pixel_scale)
+    if data.valid_fraction is not None and not 0 <= data.valid_fraction < 1:
+        raise InputError("--valid-fraction", expected="a share in [0, 1)", got=data.valid_fraction)
+
+
+def check_levels(levels: Sequence[float]) -> None:
+    """Check that corruption levels are in [0, 1]; NaN is not."""
+    for level in levels:
+        if not 0 <= level <= 1:
+            raise InputError("--corruption", expected="levels in [0, 1]", got=level)
+
+
+def check_count(name: str, value: int) -> None:
+    """Check that a number of things is at least 1."""
+    if value < 1:
+        raise InputError(f"--{name}", expected="a whole number of at least 1", got=value)
+
+
+def check_above_0(name: str, value: float) -> None:
+    """Check that a number is finite and above 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"--{name}", expected="a number above 0", got=value)
+
+
+def check_seeds(seed: int, seeds: int) -> None:
+    """Check that all seeds are in the range of the random generators."""
+    if not (seed >= 0 and seed + seeds <= 2**32):
+        raise InputError("--seed", expected="seeds in [0, 2**32)", got=seed)
+
+
+def check_resume(output: Any) -> None:
+    """Require --run-dir with --resume."""
+    if output.resume and output.run_dir is None:
+        raise InputError("--resume", expected="the --run-dir of the run to resume", got="none")
+
+
+def parse(kind: type[Settings], argv: Sequence[str], default: Settings | None = None) -> Settings:
+    """Parse flags into settings with tyro; ``--help`` prints and exits.
+
+    Args:
+        kind: A dataclass of settings, whose `prog` is the command that help and errors name.
+        argv: The flags.
+        default: The settings of flags that are not given; `kind`'s own defaults if None.
+
+    Raises:
+        InputError: An unknown flag, or an invalid value.
+    """
+    import tyro
+
+    # tyro's own opposite of --tied is --no-tied; the help text says --untied.
+    argv = ["--no-tied" if word == "--untied" else word for word in argv]
+    prog: str = kind.prog  # type: ignore[attr-defined]
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                kind,
+                prog=prog,
+                args=argv,
+                default=kind() if default is None else default,
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as exit:
+        if not exit.code:
+            raise
+        raise InputError(_in_one_line(complaint.getvalue()), do=f"see {prog} --help") from None
+
+
+def _in_one_line(box: str) -> str:
+    """The message in tyro's box, without the frame and the hints, which ``--help`` gives too."""
+    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
+    message: list[str] = []
+    for line in lines:
+        if set(line) <= {"─"} and message:
+            break
+        message.append(line)
+    return " ".join(message).rstrip(".")
+
+
+def resumed(requested: Settings, argv: Sequence[str], may_grow: str) -> Settings:
+    """The settings of the run in ``--run-dir``, after checking that the flags agree with them.
+
+    Args:
+        requested: The settings from the flags alone.
+        argv: The flags.
+        may_grow: The setting that may be larger than in the saved run: its length.
+
+    Returns:
+        The saved settings with the length and output places of this call; `requested` itself if
+        there is no run yet.
+
+    Raises:
+        InputError: The folder holds something else, or a run with other settings.
+    """
+    folder = Path(str(requested.output.run_dir))  # type: ignore[attr-defined]
+    path = folder / "config.json"
+    if not path.exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise InputError(f"--resume: {folder} holds no run", do="check the path of --run-dir")
+        print(f"no run in {folder} yet: starting from the beginning")
+        return requested
+    try:
+        saved = from_json(type(requested), json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}", do="start again in another one") from error
+    # With the saved settings as defaults, only the flags that were given can differ from them.
+    requested = parse(type(requested), argv, default=saved)
+    differing = differences(saved, requested, may_grow)
+    if differing:
+        raise InputError(
+            f"--resume: the run in {folder} has another configuration ({'; '.join(differing)})",
+            do="leave these flags out, or choose another --run-dir",
+        )
+    return requested
+
+
+def to_json(settings: Any) -> dict[str, Any]:
+    """The settings as a dictionary that JSON can hold."""
+    return asdict(settings)
+
+
+def from_json(kind: type[Settings], saved: Mapping[str, Any]) -> Settings:
+    """The settings of that kind that `to_json` turned into a dictionary.
+
+    Raises:
+        InputError: It holds no settings, or those of another version or of another command.
+    """
+
+    def value_of(default: Any, value: Any) -> Any:
+        if is_dataclass(default):
+            if set(value) != {part.name for part in fields(default)}:
+                raise TypeError(f"{type(default).__name__} has other settings")
+            parts = {name: value_of(getattr(default, name), v) for name, v in value.items()}
+            return type(default)(**parts)
+        return tuple(value) if isinstance(value, list) else value
+
+    try:
+        return value_of(kind(), saved)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError("config.json", expected="a configuration", got=repr(error)) from error
+
+
+def differences(saved: Any, requested: Any, may_grow: str) -> list[str]:
+    """Settings that differ from the saved run's, as ``--name is SAVED there, REQUESTED here``.
+
+    A longer run is the same run, and so is one whose results go elsewhere.
+
+    Args:
+        saved: The settings of the run.
+        requested: Other settings of the same kind.
+        may_grow: The name of the setting that is the run's length.
+    """
+    now = flat(requested)
+    differing = []
+    for name, value in flat(saved).items():
+        longer = name == may_grow and None not in (value, now[name]) and now[name] >= value
+        if now[name] != value and not longer:
+            flag = name.replace("_", "-")
+            differing.append(f"--{flag} is {in_words(value)} there, {in_words(now[name])} here")
+    return differing
+
+
+def flat(settings: Any) -> dict[str, Any]:
+    """All settings by name, without their groups and without where the output goes."""
+    values: dict[str, Any] = {}
+    for part in fields(settings):
+        value = getattr(settings, part.name)
+        if not is_dataclass(value):
+            values[part.name] = value
+        elif part.name != "output":
+            values |= vars(value)
+    return values
+
+
+def in_words(value: Any) -> str:
+    """A setting as one would type it."""
+    if isinstance(value, tuple):
+        return " ".join(in_words(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
