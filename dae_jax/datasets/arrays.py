@@ -46,19 +46,15 @@ _PIECE_BYTES = 1 << 22
 
 
 class Header(NamedTuple):
-    """The header of an array file.
-
-    Attributes:
-        dtype: The type of the values, with their byte order.
-        shape: The shape of the array.
-        order: ``"C"`` if the last index varies fastest, ``"F"`` if the first.
-        offset: The position of the first value in the file, in bytes.
-    """
+    """The header of an array file."""
 
     dtype: np.dtype
+    """The type of the values, with their byte order."""
     shape: tuple[int, ...]
     order: Literal["C", "F"]
+    """``"C"`` if the last index varies fastest, ``"F"`` if the first one does."""
     offset: int = 0
+    """The position of the first value in the file, in bytes."""
 
     @property
     def claimed_bytes(self) -> int:

@@ -46,15 +46,12 @@ _Shape = tuple[int, ...] | None
 
 
 class Split(NamedTuple):
-    """The images of one part of a data set, and their labels.
-
-    Attributes:
-        images: (n, d), pixels as uint8 or int32, or values as float32.
-        labels: (n,), int32 in 0 .. K-1, or None.
-    """
+    """The images of one part of a data set, and their labels."""
 
     images: np.ndarray
+    """(n, d), pixels as uint8 or int32, or values as float32."""
     labels: np.ndarray | None
+    """(n,), int32 in 0 .. K-1; or None."""
 
     @property
     def n_classes(self) -> int:
@@ -63,28 +60,22 @@ class Split(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A data set in three parts.
-
-    Attributes:
-        name: Its name, as in the names of files.
-        source: The path or package that it was read from.
-        train: The part to train on.
-        valid: The part to choose settings and epochs with; it may be empty.
-        test: The part to test on; it may be empty.
-        image_shape: (h, w) or (h, w, 3), with h * w or h * w * 3 = d; None if it is unknown.
-        class_names: The names of labels 0, 1, ...; None if they have none.
-        unlabelled: More images of the same kind without labels, for pretraining alone, (m, d); or
-            None.
-    """
+    """A data set in three parts: for training, validation and testing."""
 
     name: str
+    """Its name, as in the names of files."""
     source: str
+    """The path or package that it was read from."""
     train: Split
     valid: Split
+    """May be empty, as may `test`."""
     test: Split
     image_shape: tuple[int, ...] | None
+    """(h, w) or (h, w, 3), whose product is d; None if it is unknown."""
     class_names: tuple[str, ...] | None
+    """The names of labels 0, 1, ...; None if they are not named."""
     unlabelled: np.ndarray | None = None
+    """More images of the same kind without labels, for pretraining alone, (m, d); or None."""
 
     @property
     def pretraining_images(self) -> np.ndarray:
@@ -225,9 +216,8 @@ def _load(
         fraction = 0.1 if valid_fraction is None else valid_fraction
         splits |= _held_out(splits["train"], missing, fraction)
     shape = _image_shape(parts["train"][0].shape[1:])
-    return Dataset(
-        name, source, **splits, image_shape=shape, class_names=class_names or label_names
-    )
+    train, valid, test = (splits[part] for part in ("train", "valid", "test"))
+    return Dataset(name, source, train, valid, test, shape, class_names or label_names)
 
 
 def _refuse_fraction(valid_fraction: float | None, what: object) -> None:

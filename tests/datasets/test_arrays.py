@@ -173,7 +173,7 @@ DAMAGED_NPY = {
     "an unknown version": GOOD_NPY[:6] + b"\x09" + GOOD_NPY[7:],
     "an impossible size": npy_claiming("(1000000000000,)"),
     "a negative size": npy_claiming("(-1,)"),
-    "a hostile header": npy_claiming("(" * 500),
+    "a malicious header": npy_claiming("(" * 500),
     "records": npy_claiming("(1,)", "[('a', '<f4')]") + bytes(4),
 }
 

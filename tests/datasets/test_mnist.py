@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from dae_jax import datasets
-from dae_jax.datasets.arrays import IDX_NAMES
 from dae_jax.datasets import mnist
+from dae_jax.datasets.arrays import IDX_NAMES
 from helpers import idx_bytes, refused
 
 COUNTS = {"train_images": 7, "train_labels": 7, "test_images": 3, "test_labels": 3}
