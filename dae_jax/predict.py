@@ -14,7 +14,8 @@ from tyro.conf import arg
 
 from dae_jax import console, files
 from dae_jax.errors import InputError
-from dae_jax.settings import new_images, shared
+from dae_jax.settings import shared
+from dae_jax.settings.new_images import ModelAndImages
 
 if TYPE_CHECKING:
     from dae_jax.runs.new_images import NewImages
@@ -23,7 +24,7 @@ __all__ = ["Settings", "as_csv", "cli", "in_words", "main"]
 
 
 @dataclass(frozen=True)
-class Settings(new_images.NewImages):
+class Settings(ModelAndImages):
     """Predict the classes of images with a run of python -m dae_jax.pretrain.
 
     For example:  python -m dae_jax.predict runs/mine new_images/

@@ -11,13 +11,14 @@ from tyro.conf import arg
 
 from dae_jax import console, files
 from dae_jax.errors import InputError
-from dae_jax.settings import new_images, shared
+from dae_jax.settings import shared
+from dae_jax.settings.new_images import ModelAndImages
 
 __all__ = ["Settings", "cli", "main"]
 
 
 @dataclass(frozen=True)
-class Settings(new_images.NewImages):
+class Settings(ModelAndImages):
     """Encode images with a run of python -m dae_jax.pretrain, or with a dA of dae_jax.train.
 
     For example:  python -m dae_jax.transform runs/mine new_images/ --layer 2

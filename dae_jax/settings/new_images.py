@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-__all__ = ["NewImages"]
+__all__ = ["ModelAndImages"]
 
 
 @dataclass(frozen=True)
-class NewImages:
+class ModelAndImages:
     """A trained model, and images to apply it to."""
 
     run: Positional[Annotated[str, arg(metavar="RUN")]] = tyro.MISSING
