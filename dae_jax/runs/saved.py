@@ -119,8 +119,10 @@ def card(
     if kind == "classifier":
         n_classes = dataset.train.n_classes
         names = dataset.class_names or tuple(str(i) for i in range(n_classes))
-    # without the output's settings: equal models are equal files, wherever they are written
-    config = {k: v for k, v in shared.to_json(settings).items() if k != "output"}
+    # Equal models are equal files: without the output's settings, wherever they are written; and a
+    # layer's without those of the fine-tuning after it, which may be resumed for more epochs.
+    others = ("output",) if kind == "classifier" else ("output", "finetuning", "comparison")
+    config = {k: v for k, v in shared.to_json(settings).items() if k not in others}
     return Card(
         kind=kind,
         dae_jax=__version__,
