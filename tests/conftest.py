@@ -1,8 +1,8 @@
-"""What holds in every test: strict dtypes, no implicit rank promotion surprises, checked shapes."""
+"""The setting of every test: strict dtypes, checked shapes, two devices; and shared fixtures."""
 
 import os
 
-# Before JAX is imported: the sweep's tests want more than one device, on any machine.
+# Before JAX is imported: the tests of sweeps need more than one device, on any machine.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -11,8 +11,17 @@ from jaxtyping import install_import_hook
 # Shapes in public signatures are checked here, and cost nothing anywhere else.
 HOOK = install_import_hook("dae_jax", "typechecking.checked")
 
+from collections.abc import Callable, Iterator  # noqa: E402
+from pathlib import Path  # noqa: E402
+from types import SimpleNamespace  # noqa: E402
+from typing import NamedTuple  # noqa: E402
+
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+
+import small_stack  # noqa: E402
+import trained_models  # noqa: E402
 
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -20,6 +29,125 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user's cache is not a test's business; one for all tests keeps the parsed sample."""
+    """Leave the user's cache alone; the tests share one, which keeps the parsed sample."""
     cache = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_programs() -> Iterator[None]:
+    """Release the compiled programs of each file of tests, which take gigabytes together."""
+    yield
+    jax.clear_caches()
+
+
+@pytest.fixture
+def standard_promotion() -> Iterator[None]:
+    """JAX's own promotion: Optax's Adam and schedules mix integer step counts with floats."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+# ---- commands in this process ---------------------------------------------------------------
+
+
+class Called(NamedTuple):
+    """The exit status of a command, and what it wrote to stdout and stderr."""
+
+    status: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Called]
+
+
+@pytest.fixture
+def call(capfd: pytest.CaptureFixture[str]) -> Call:
+    """Call a command in this process: ``call(main, *argv)``."""
+    from dae_jax import console
+
+    def call(main: Callable, *argv: object) -> Called:
+        capfd.readouterr()
+        status = console.run(main, [str(word) for word in argv])
+        return Called(status, *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, and no MNIST."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAE_JAX_DATA", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def train_small(here: Path, call: Call) -> Call:
+    """Call ``train`` for a small dA on ``small.npz``: 59 training images of 8 x 8."""
+    from dae_jax import train
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (75, 64), np.uint8)
+    np.savez("small.npz", x=images, y=rng.integers(0, 3, 75))
+
+    def train_small(
+        *argv: str,
+        data: str | None = "small.npz",
+        size: tuple[str, ...] = ("--n-hidden", "16", "--epochs", "3"),
+    ) -> Called:
+        return call(train.main, *(["--data", data] if data else []), *size, *argv)
+
+    return train_small
+
+
+@pytest.fixture
+def pretrain_call(here: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Call ``pretrain`` beside ``small.npz``; it draws nothing, which would take the most time."""
+    from dae_jax import pretrain
+    from dae_jax.runs import stack_report
+
+    monkeypatch.setattr(stack_report, "_save", lambda *_: [])
+    small_stack.write_data()
+    return lambda *argv: call(pretrain.main, *argv)
+
+
+@pytest.fixture
+def pretrain_small(pretrain_call: Call) -> Call:
+    """Call ``pretrain`` for the small stack, in the run directory r; further flags win."""
+    return lambda *argv: pretrain_call(*small_stack.FLAGS, "--run-dir", "r", *argv)
+
+
+# ---- models that are trained once for all tests ---------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """The run of the small stack, never interrupted."""
+    return small_stack.trained(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """The run of the small stack with three seeds, one more than there are devices."""
+    from dae_jax.runs import stack_report
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stack_report, "_save", lambda *_: [])
+        return small_stack.trained(tmp_path_factory, "--seeds", "3")
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two stacks and a dA, and the data they were trained on."""
+    return trained_models.train(tmp_path_factory)
+
+
+@pytest.fixture
+def models_here(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory with links to the trained models and their data."""
+    for path in models.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,8 +1,10 @@
-"""What several test files need: a key, an error that is one clear line, IDX files made by hand."""
+"""Shared helpers: keys, errors that are one clear line, IDX files, files of a run."""
 
+import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,11 +12,12 @@ import pytest
 
 from dae_jax.errors import InputError
 
+ROOT = Path(__file__).parent.parent
 IDX_CODES = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}
 
 
 def key(seed: int = 7) -> jax.Array:
-    """A new object each time: a key is good for one draw, and the tests run with that checked."""
+    """A new key object, since the tests check that each is used for one draw only."""
     return jax.random.key(seed)
 
 
@@ -34,9 +37,37 @@ def refused_file(read: Callable, path: Path, *words: str) -> str:
     return refused(lambda: read(path), path.name, *words)
 
 
+def assert_one_line(err: str, *words: str) -> None:
+    """Check that a command wrote a single line of complaint with all the words."""
+    assert err.startswith("error: ") and err.count("\n") == 1, err
+    assert "Traceback" not in err
+    for word in words:
+        assert word.lower() in err.lower()
+
+
 def idx_bytes(array: np.ndarray) -> bytes:
     """An array as LeCun's page describes the format: magic, sizes, values, big-endian."""
     code = IDX_CODES[array.dtype.str[1:]]
     sizes = struct.pack(f">{array.ndim}I", *array.shape)
     values = array.astype(array.dtype.newbyteorder(">")).tobytes()
     return bytes([0, 0, code, array.ndim]) + sizes + values
+
+
+def files(folder: str | Path = ".") -> set[str]:
+    """The files below a folder."""
+    return {str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file()}
+
+
+def contents(folder: str | Path) -> dict[str, bytes]:
+    """The files below a folder with their contents."""
+    return {name: Path(folder, name).read_bytes() for name in files(folder)}
+
+
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(Path(path).read_text())
+
+
+def sigmoid(a: np.ndarray) -> np.ndarray:
+    """The logistic function in NumPy."""
+    return 1 / (1 + np.exp(-a))

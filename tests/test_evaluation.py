@@ -27,7 +27,7 @@ def model(n_visible=37, n_hidden=5, seed=0):
 @pytest.mark.parametrize("n", COUNTS)
 def test_every_image_gets_its_own_code_in_the_full_and_in_the_last_chunk(n):
     images, params = RNG.integers(0, 256, (n, 37), np.uint8), model()
-    codes = evaluation.apply(autoencoder.encode, params, images, 256)
+    codes = evaluation.apply(autoencoder.encode, params, images, 256.0)
     assert codes.shape == (n, 5) and codes.dtype == np.float32
     W, b = np.asarray(params.W, float), np.asarray(params.b, float)
     # float32 sums of 37 terms
@@ -77,9 +77,9 @@ def test_another_number_of_images_recompiles_nothing():
 
 def test_integers_are_scaled_and_floats_are_not():
     x = np.full((3, 2), 100, np.uint8)
-    np.testing.assert_allclose(evaluation.apply(_unchanged, (), x, 200), 0.5)
+    np.testing.assert_allclose(evaluation.apply(_unchanged, (), x, 200.0), 0.5)
     np.testing.assert_allclose(evaluation.apply(_unchanged, (), x), 100 / 255, rtol=1e-6)
-    np.testing.assert_array_equal(evaluation.apply(_unchanged, (), np.float32(x), 200), 100)
+    np.testing.assert_array_equal(evaluation.apply(_unchanged, (), np.float32(x), 200.0), 100)
 
 
 def _unchanged(params, x):
@@ -93,11 +93,11 @@ def test_the_error_rate_is_the_share_of_wrong_classes(n):
     top = stacked.Layer(RNG.normal(size=(7, 4)).astype(np.float32), np.zeros(4, np.float32))
     network = stacked.classifier(layers, 12, 4)._replace(top=top)
     a = sigmoid(images / 256 @ np.asarray(layers[0].W, float)) @ np.asarray(top.W, float)
-    error = evaluation.error_rate(stacked.logits, network, images, labels, 256)
+    error = evaluation.error_rate(stacked.logits, network, images, labels, 256.0)
     assert error == np.mean(a.argmax(axis=1) != labels)
-    right = evaluation.apply(stacked.logits, network, images, 256).argmax(axis=1)
-    assert evaluation.error_rate(stacked.logits, network, images, right, 256) == 0
-    assert evaluation.error_rate(stacked.logits, network, images, (right + 1) % 4, 256) == 1
+    right = evaluation.apply(stacked.logits, network, images, 256.0).argmax(axis=1)
+    assert evaluation.error_rate(stacked.logits, network, images, right, 256.0) == 0
+    assert evaluation.error_rate(stacked.logits, network, images, (right + 1) % 4, 256.0) == 1
 
 
 def test_a_partial_is_compiled_once():

@@ -1,0 +1,129 @@
+"""Two stacks and a dA for the tests of ``predict`` and ``transform``, and models made by hand."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from helpers import sigmoid
+
+STACK = ("--hidden", "12", "8", "--pretrain-epochs", "1", "--finetune-epochs", "2")
+STACK += ("--corruption", "0.1")
+
+
+def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train a stack on ``own.npz``, one on a folder of pictures, and a dA; returns the folder."""
+    from dae_jax import console, pretrain
+    from dae_jax import train as dae_train
+    from dae_jax.runs import stack_report
+
+    folder = tmp_path_factory.mktemp("models")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.chdir(folder)
+        rng = np.random.default_rng(0)
+        labels = rng.integers(0, 3, 100)
+        x = rng.integers(0, 256, (100, 8, 6), np.uint8)
+        x[np.arange(100), labels] = 255
+        np.savez("own.npz", x_train=x[:70], y_train=labels[:70], x_test=x[70:], y_test=labels[70:])
+        for i, name in enumerate(["cat", "dog, wet"] * 20):
+            picture(Path("pets", name, f"{i}.png"), rng.integers(0, 128, (4, 5)) + 127 * (i % 2))
+        patch.setattr(stack_report, "_save", lambda *_: [])  # pictures take most of the time
+        for main, data, run, *flags in (
+            (pretrain.main, "own.npz", "stack", *STACK),
+            (pretrain.main, "pets", "pets_run", *STACK),
+            (dae_train.main, "own.npz", "da", "--n-hidden", "7", "--epochs", "1"),
+        ):
+            assert console.run(main, ["--data", data, "--run-dir", run, *flags]) == 0
+    return folder
+
+
+def picture(path: Path, values: np.ndarray) -> None:
+    """Write an image file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values.astype(np.uint8)).save(path)
+
+
+def own(part: str) -> np.ndarray:
+    """An array of ``own.npz``."""
+    with np.load("own.npz") as arrays:
+        return arrays[part]
+
+
+def numpy_codes(run: str, x: np.ndarray, n_layers: int = 2) -> np.ndarray:
+    """The codes of images by a run's classifier, in float64."""
+    tensors = load_file(Path(run, "model.safetensors"))
+    y = x.reshape(len(x), -1) / 255
+    for k in range(n_layers):
+        W, b = (tensors[f"hidden.{k}.{name}"].astype(np.float64) for name in "Wb")
+        y = sigmoid(y @ W + b)
+    return y
+
+
+def numpy_probabilities(run: str, x: np.ndarray) -> np.ndarray:
+    """The probabilities of classes by a run's classifier, in float64."""
+    tensors = load_file(Path(run, "model.safetensors"))
+    W, b = (tensors[f"top.{name}"].astype(np.float64) for name in "Wb")
+    e = np.exp(numpy_codes(run, x) @ W + b)
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def written(folder: Path) -> set[str]:
+    """The names in a folder that are no links, as those of the trained models are."""
+    return {path.name for path in folder.iterdir() if not path.is_symlink()}
+
+
+def floats_card(**other: Any) -> Any:
+    """The card of a classifier of 2 x 2 floats in [0, 1], with other values of some fields."""
+    from dae_jax.runs.saved import Card
+
+    values: dict[str, Any] = {
+        "kind": "classifier",
+        "dae_jax": "0.1.0",
+        "data": "elsewhere",
+        "image_shape": (2, 2),
+        "pixels": 4,
+        "integer_pixels": False,
+        "range": (0.0, 1.0),
+        "pixel_scale": 255.0,
+        "class_names": ("a", "b"),
+        "config": {"data": {"data": "elsewhere"}},
+        "seed": 1,
+    }
+    return Card(**values | other)
+
+
+def save_classifier(path: str | Path, **other: Any) -> None:
+    """Save a classifier of random weights with a `floats_card`."""
+    from dae_jax.runs import saved
+    from dae_jax.stacked import Classifier, Layer
+
+    card = floats_card(**other)
+    rng = np.random.default_rng(1)
+    W, V = rng.normal(size=(card.pixels, 5)), rng.normal(size=(5, len(card.class_names)))
+    layers = [Layer(w.astype(np.float32), np.zeros(w.shape[1], np.float32)) for w in (W, V)]
+    saved.save(Path(path), Classifier((layers[0],), layers[1]), card)
+
+
+def write_sweep() -> None:
+    """Write the run directory of a sweep of untied dAs, as version 0.1.0 did: without cards."""
+    from safetensors.numpy import save_file
+
+    rng = np.random.default_rng(2)
+    for level in (0, 30):
+        W, W_prime = rng.normal(size=(2, 48, 7)).astype(np.float32)
+        folder = Path(f"sweep/corruption_{level}")
+        folder.mkdir(parents=True)
+        tensors = {"W": W, "b": W[0].copy(), "b_prime": W[:, 0].copy()}
+        tensors["W_prime"] = np.ascontiguousarray(W_prime.T)
+        save_file(tensors, folder / "params.safetensors")
+    shutil.copy("da/config.json", "sweep")
+
+
+def copy_run(source: str, name: str, *without: str) -> None:
+    """Copy a run directory without its checkpoints and some other files."""
+    shutil.copytree(source, name, ignore=shutil.ignore_patterns("checkpoints", *without))
