@@ -24,18 +24,18 @@ def read(experiments: dict[str, Experiment], reports: Path) -> dict[str, dict[st
     Raises:
         InputError: A report cannot be read.
     """
-    found = {}
+    existing = {}
     for name in experiments:
         path = reports / name / "report.json"
         if path.exists():
             try:
-                found[name] = json.loads(path.read_text())
-                _ = found[name]["claims"], found[name]["numbers"]
+                existing[name] = json.loads(path.read_text())
+                _ = existing[name]["claims"], existing[name]["numbers"]
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise InputError(
                     f"cannot read {path}: {error!r}", do=f"make it again: {PROG} {name}"
                 ) from error
-    return found
+    return existing
 
 
 def check(experiments: dict[str, Experiment], reports: Path) -> int:
@@ -47,8 +47,8 @@ def check(experiments: dict[str, Experiment], reports: Path) -> int:
     Raises:
         InputError: There is no report, or one lacks a claimed number.
     """
-    found = read(experiments, reports)
-    if not found:
+    existing = read(experiments, reports)
+    if not existing:
         raise InputError(
             "--check",
             expected=f"reports in {reports}",
@@ -56,15 +56,15 @@ def check(experiments: dict[str, Experiment], reports: Path) -> int:
             do=f"run {PROG} --all, or name an experiment",
         )
     missed = 0
-    for name, report in found.items():
+    for name, report in existing.items():
         for claim in experiments[name].claims:
             value = _value(report, name, claim)
             if not claim.holds(value):
                 exactly = f"{100 * value:.5g} %" if is_share(claim.number) else f"{value:.6g}"
                 print(f"{name}: {claim.number} is {exactly}, not {claim.band}")
                 missed += 1
-    total = sum(len(experiments[name].claims) for name in found)
-    print(f"{total - missed} of {total} numbers of {len(found)} experiments lie in their bands")
+    total = sum(len(experiments[name].claims) for name in existing)
+    print(f"{total - missed} of {total} numbers of {len(existing)} experiments lie in their bands")
     return 1 if missed else 0
 
 
@@ -73,11 +73,11 @@ def show(experiments: dict[str, Experiment], reports: Path) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    found = read(experiments, reports)
+    existing = read(experiments, reports)
     table = Table(*("experiment", "number", "published", "measured", "band", "s"), box=None)
     for name, experiment in experiments.items():
         table.add_row(f"[bold]{name}[/]", experiment.what, style="cyan")
-        report = found.get(name)
+        report = existing.get(name)
         for claim in experiment.claims:
             seconds = f"{report['seconds']:.0f}" if report and claim is experiment.claims[0] else ""
             table.add_row(
@@ -142,10 +142,10 @@ def put_table(path: Path, experiments: dict[str, Experiment], reports: Path) -> 
     return 0
 
 
-def in_markdown(experiments: dict[str, Experiment], found: dict[str, dict[str, Any]]) -> str:
+def in_markdown(experiments: dict[str, Experiment], existing: dict[str, dict[str, Any]]) -> str:
     """The table of all reports, one row per claim."""
     lines = ["| experiment | number | published | measured | band |", "|---|---|---|---|---|"]
-    for name, report in found.items():
+    for name, report in existing.items():
         for i, claim in enumerate(experiments[name].claims):
             first = f"[`{name}`](results/{name}/report.json)" if not i else ""
             value = _value(report, name, claim)
