@@ -1,8 +1,8 @@
-"""The dA's contestants, and what those of other models share with them.
+"""The contestants for the dA, and code that those for other models share.
 
 `dae_jax`; PyTorch's autograd, perhaps compiled; PyTorch by hand, in place; bare matrix products.
 Each is ``contestant(folder, batch, ...) -> epoch``, and reads images.npy and W.npy in the folder.
-JAX and PyTorch are imported where they are used: a worker has one of them, their parent neither.
+JAX and PyTorch are imported where they are used: a worker needs one of them, their parent neither.
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from turns import Epoch, Row
 
-from dae_jax import console as command
+from dae_jax import console
 
 LEVEL, RATE = 0.3, 0.1
 
@@ -32,23 +32,23 @@ def dae_jax(
     epochs: int = 1,
     **_: Any,
 ) -> Epoch:
-    """What is measured: `training.fit` of `denoising_cost`.
+    """`training.fit` of `denoising_cost`.
 
     Args:
-        folder: Where to read.
-        batch: Images a minibatch.
+        folder: The folder of images.npy and W.npy.
+        batch: Images per minibatch.
         level: Corruption level.
-        levels: Instead of it those of a sweep.
-        hidden: Other than in W.npy: then with the tutorial's weights.
-        images: How many of them, otherwise all.
-        epochs: How many are one turn.
+        levels: The levels of a sweep, instead of `level`.
+        hidden: Number of hidden units, with the tutorial's weights; that of W.npy if None.
+        images: Number of images; all of them if None.
+        epochs: Epochs per turn.
     """
     import jax
 
     from dae_jax import autoencoder, training
 
     levels = levels or [level]
-    command.set_up_jax("float32", len(levels))
+    console.set_up_jax("float32", len(levels))
     optimizer = training.optimiser("sgd", RATE)
     data = np.load(folder / "images.npy")[:images]
     W = np.load(folder / "W.npy")
@@ -56,8 +56,7 @@ def dae_jax(
         W = autoencoder.init_tutorial(123, len(W), hidden).W
 
     def begin(level: float) -> Any:
-        numbers = {"level": jax.numpy.float32(level), "pixel_scale": jax.numpy.float32(255)}
-        cost = jax.tree_util.Partial(autoencoder.denoising_cost, **numbers)
+        cost = training.bind(autoencoder.denoising_cost, level=level, pixel_scale=255)
         params = autoencoder.init_tutorial(123, *W.shape, W=W)
         return cost, training.start_state(params, optimizer), jax.random.key(123)
 
@@ -65,7 +64,7 @@ def dae_jax(
     start = training.stack(members) if len(members) > 1 else members[0]
     how: Any = {"optimizer": optimizer, "epochs": sys.maxsize, "batch_size": batch}
     reports = training.fit(start[0], start[1], data, start[2], **how)
-    # A report has waited for the device. A sweep's first level is the one that others have alone.
+    # A report has waited for the device. The first level of a sweep is that of the single run.
     return lambda: [next(reports).cost.reshape(-1)[0].item() for _ in range(epochs)][-1]
 
 
@@ -80,7 +79,7 @@ def load_torch(folder: Path, batch: int, device: str) -> tuple[Any, list[Any]]:
     torch.manual_seed(123)
     data = torch.from_numpy(np.load(folder / "images.npy")).to(device)
     data = data[: len(data) // batch * batch]
-    # Floats once and for all: four times the memory that dae_jax takes, and less work a step.
+    # Floats once and for all: four times the memory of dae_jax's bytes, and less work per step.
     return torch, list((data if data.is_floating_point() else data.float() / 255).split(batch))
 
 
@@ -146,7 +145,7 @@ def repeat(
     Args:
         torch: PyTorch.
         step: ``step(*batch)``.
-        params: What it updates.
+        params: The parameters, which it updates.
         batches: Tuples of tensors.
         total: A scalar tensor.
         graph: Whether to record the step as a CUDA graph.
@@ -156,7 +155,7 @@ def repeat(
         first = [param.clone() for param in params]
         replay = graphed(torch, torch.inference_mode()(partial(step, *now)))
         for param, value in zip(params, first, strict=True):
-            param.copy_(value)  # as if its try had not been
+            param.copy_(value)  # undo the run that recorded the graph
 
     @torch.inference_mode()
     def epoch() -> float:
@@ -178,8 +177,8 @@ def in_place(
 ) -> Epoch:
     """The best PyTorch we could write: gradients by hand, preallocated buffers, updates in place.
 
-    W's gradient has two parts, x_tilde^T dh and da^T y. They are one product of stacked factors,
-    whose halves are the very buffers that the step works in.
+    The gradient of W has two parts, x_tilde^T dh and da^T y. They are one product of stacked
+    factors, whose halves are the buffers that the step works in.
     """
     torch, batches = load_torch(folder, batch, device)
     W = torch.from_numpy(np.load(folder / "W.npy")).to(device)
@@ -210,7 +209,7 @@ def in_place(
 
 
 def graphed(torch: Any, step: Callable[[], Any]) -> Callable[[], None]:
-    """`step` as one CUDA graph; run once before, on a side stream, as recording asks for."""
+    """`step` as one CUDA graph; run once before, on a side stream, as recording requires."""
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
         step()
@@ -251,7 +250,14 @@ def floor(folder: Path, batch: int, device: str, **_: Any) -> Epoch:
 
 
 def entries_of(how: Row, jax: str, autograd: str, in_place: str) -> dict[str, Row]:
-    """The rows that every model's table has: `how`, and the names of the model's contestants."""
+    """The rows of every model's table.
+
+    Args:
+        how: The arguments that all contestants share.
+        jax: The name of the contestant of dae_jax.
+        autograd: That of idiomatic PyTorch.
+        in_place: That of PyTorch by hand.
+    """
     entries: dict[str, Row] = {
         "dae_jax": how | {"contestant": jax},
         "PyTorch eager": how | {"contestant": autograd},

@@ -1,9 +1,9 @@
-"""How fast are the deep autoencoder and LeNet, against PyTorch? In turns, in one run.
+"""How fast are the deep autoencoder and LeNet, compared with PyTorch?
 
     pip install ".[bench,experiments]" && python benchmarks/networks.py [--quick] [--json OUT]
 
-One epoch of each is measured, from the same weights, in the order of the file. benchmarks/README.md
-says how to read the tables.
+One epoch of each is measured in turns, from the same weights, in the order of the file.
+benchmarks/README.md says how to read the tables.
 """
 
 import sys
@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import contestants
 import numpy as np
 import turns
 from turns import Epoch, Row, ratio
 
-from dae_jax import console as command
+from dae_jax import console
+from dae_jax.settings import shared
 
 Table = Literal["deep-autoencoder", "lenet"]
 TABLES: tuple[Table, ...] = get_args(Table)
@@ -31,6 +32,7 @@ RATE: dict[Table, float] = {"deep-autoencoder": 1e-3, "lenet": contestants.RATE}
 class Settings(turns.Settings):
     """Measure dae_jax against PyTorch on the deep autoencoder and on LeNet."""
 
+    prog: ClassVar[str] = "python benchmarks/networks.py"
     only: tuple[Table, ...] = TABLES
     """The tables to make."""
 
@@ -72,10 +74,10 @@ def fit(cost: Any, params: Any, data: Any, batch: int, optimizer: str, table: Ta
 
     from dae_jax import training
 
-    command.set_up_jax("float32", 1)
+    console.set_up_jax("float32", 1)
     rule = training.optimiser(optimizer, RATE[table])
     reports = training.fit(
-        jax.tree_util.Partial(cost, pixel_scale=jax.numpy.float32(255)),
+        training.bind(cost, pixel_scale=255),
         training.start_state(params, rule),
         data,
         jax.random.key(123),
@@ -107,7 +109,7 @@ def deep_torch(folder: Path, batch: int, device: str, compiled: bool = False, **
 
 
 def lenet_torch(folder: Path, batch: int, device: str, compiled: bool = False, **_: Any) -> Epoch:
-    """Idiomatic PyTorch; its convolutions are oneDNN's on a CPU."""
+    """Idiomatic PyTorch; its convolutions are those of oneDNN on a CPU."""
     torch, images = contestants.load_torch(folder, batch, device)
     nn = torch.nn.functional
     tensors = [torch.from_numpy(array).to(device) for array in load(folder, "lenet")]
@@ -163,7 +165,7 @@ def as_torch_has_them(params: Any) -> list[np.ndarray]:
 
 
 def entries_of(table: Table, about: Row) -> dict[str, Row]:
-    """What runs against what; the first is the reference."""
+    """The rows of a table; the first is the reference."""
     device = "cpu" if about["backend"] == "cpu" else "cuda"
     how: Row = {"batch": BATCH[table], "device": device}
     name = "deep" if table == "deep-autoencoder" else "lenet"
@@ -175,7 +177,7 @@ def entries_of(table: Table, about: Row) -> dict[str, Row]:
 
 
 def main(argv: Sequence[str]) -> int:
-    settings = command.parse(Settings, argv, "python benchmarks/networks.py")
+    settings = shared.parse(Settings, argv)
     numbers: Row = {}
     with turns.prepared(settings) as (folder, about):
         for table in settings.only:

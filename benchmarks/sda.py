@@ -1,8 +1,8 @@
-"""How fast is the tutorial's whole stacked denoising autoencoder (SdA)? In turns, in one run.
+"""How fast is the tutorial's whole stacked denoising autoencoder (SdA)?
 
     pip install ".[bench]" && python benchmarks/sda.py [--quick] [--json OUT] [--only STAGE ...]
 
-One epoch of each stage of the recipe is measured: of pretraining each of the layers
+One epoch of each stage of the recipe is measured in turns: of pretraining each of the layers
 784-1000-1000-1000, and of fine-tuning them as a classifier. The whole recipe is their sum, weighted
 by the recipe's epochs. benchmarks/README.md says how to read the tables.
 """
@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import contestants
 import numpy as np
 import turns
 from turns import Epoch, Row, ratio
 
-from dae_jax import console as command
+from dae_jax import console
+from dae_jax.settings import shared
 
 Stage = Literal["layer-1", "layer-2", "layer-3", "fine-tuning"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -39,11 +40,13 @@ RATE = contestants.RATE  # of all stages
 class Settings(turns.Settings):
     """Measure dae_jax against PyTorch on the stages of the SdA."""
 
+    prog: ClassVar[str] = "python benchmarks/sda.py"
     only: tuple[Stage, ...] = STAGES
-    """The stages to measure; the whole recipe wants all of them."""
+    """The stages to measure; the whole recipe needs all of them."""
 
 
-# Fine-tuning. The layers' contestants are the dA's; these read labels.npy and a W a layer, too.
+# Fine-tuning. The contestants for the layers are those for the dA; these read labels.npy and one W
+# per layer, too.
 
 
 def fine_tune_jax(folder: Path, batch: int, **_: Any) -> Epoch:
@@ -52,9 +55,9 @@ def fine_tune_jax(folder: Path, batch: int, **_: Any) -> Epoch:
 
     from dae_jax import stacked, training
 
-    command.set_up_jax("float32", 1)
+    console.set_up_jax("float32", 1)
     optimizer = training.optimiser("sgd", RATE)
-    cost = jax.tree_util.Partial(stacked.cost, pixel_scale=jax.numpy.float32(255))
+    cost = training.bind(stacked.cost, pixel_scale=255)
     images = np.load(folder / "images.npy")
     layers = [stacked.Layer(W, np.zeros(W.shape[1], np.float32)) for W in load_weights(folder)]
     model = stacked.classifier(jax.device_put(layers), images.shape[1], CLASSES)
@@ -115,7 +118,7 @@ def fine_tune_in_place(
         total.sub_(torch.dot(dys[-1].view(-1), wanted.view(-1)), alpha=1 / batch)
         dys[-1].exp_().sub_(wanted)
         for k in reversed(range(len(Ws))):
-            if k:  # what goes down passes the weights as they were
+            if k:  # before the update of these weights
                 torch.mm(dys[k], Ws[k].T, out=dys[k - 1])
             Ws[k].addmm_(inputs[k].T, dys[k], alpha=rate)
             bs[k].add_(dys[k].sum(0), alpha=rate)
@@ -133,10 +136,10 @@ def load_weights(folder: Path) -> list[np.ndarray]:
 
 
 def prepare(folder: Path, how: Row) -> None:
-    """Write a folder a stage: its inputs and its initial weights, the same for all contestants.
+    """Write one folder per stage: its inputs and initial weights, the same for all contestants.
 
-    The layers below have the tutorial's first weights and are not trained: that changes the numbers
-    in a step's products, not the work.
+    The layers below have the tutorial's initial weights and are not trained. This changes the
+    numbers in the products of a step, not the work.
     """
     from dae_jax import autoencoder, datasets, stacked
 
@@ -161,7 +164,7 @@ def prepare(folder: Path, how: Row) -> None:
 
 
 def entries_of(stage: Stage, about: Row) -> dict[str, Row]:
-    """What runs against what; the first is the reference."""
+    """The rows of a table; the first is the reference."""
     how: Row = {"batch": BATCH, "device": "cpu" if about["backend"] == "cpu" else "cuda"}
     if stage in LEVELS:
         names = "dae_jax", "autograd", "in_place"
@@ -171,10 +174,10 @@ def entries_of(stage: Stage, about: Row) -> dict[str, Row]:
 
 
 def whole_recipe(stages: dict[Stage, dict[str, Row]]) -> dict[str, Row]:
-    """The seconds of all stages together, a sum a round; empty where a stage was not measured."""
+    """The seconds of all stages together, for each round; empty unless all were measured."""
     whole: dict[str, Row] = {}
     for name in stages[STAGES[0]] if len(stages) == len(STAGES) else ():
-        # Whoever was skipped anywhere has no round that is whole.
+        # A contestant that was skipped in one stage has no complete round.
         rounds = zip(*(stages[stage][name].get("seconds", []) for stage in STAGES), strict=False)
         weights = [EPOCHS[stage] for stage in STAGES]
         whole[name] = {"seconds": [float(np.dot(weights, seconds)) for seconds in rounds]}
@@ -182,7 +185,7 @@ def whole_recipe(stages: dict[Stage, dict[str, Row]]) -> dict[str, Row]:
 
 
 def show_recipe(stages: dict[Stage, dict[str, Row]], whole: dict[str, Row]) -> None:
-    """A row a stage: the seconds of all of its epochs, and how many times that the others take."""
+    """Print one row per stage: the seconds of all its epochs, and the others' ratios to them."""
     names = next(iter(stages.values())).keys()
     rows = [(stage, EPOCHS[stage], EPOCHS[stage], rows) for stage, rows in stages.items()]
     if whole:
@@ -197,7 +200,7 @@ def show_recipe(stages: dict[Stage, dict[str, Row]], whole: dict[str, Row]) -> N
 
 
 def targets_of(whole: dict[str, Row]) -> list[turns.Target]:
-    """What is wanted of the whole recipe; the minutes are for two cores."""
+    """The targets of the whole recipe; the minutes are for two cores."""
     jax, eager = whole.get("dae_jax", {}), whole.get("PyTorch eager", {})
     minutes = median(jax["seconds"]) / 60 if jax else None
     return [
@@ -207,7 +210,7 @@ def targets_of(whole: dict[str, Row]) -> list[turns.Target]:
 
 
 def main(argv: Sequence[str]) -> int:
-    settings = command.parse(Settings, argv, "python benchmarks/sda.py")
+    settings = shared.parse(Settings, argv)
     with turns.prepared(settings) as (folder, about):
         stages: dict[Stage, dict[str, Row]] = {}
         for stage in settings.only:

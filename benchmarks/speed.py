@@ -1,9 +1,9 @@
-"""How fast is dae_jax? One layer, its contestants measured in turns (A B C A B C ...), in one run.
+"""How fast is one layer of dae_jax? Contestants measured in turns (A B C A B C ...), in one run.
 
     pip install ".[bench]" && python benchmarks/speed.py [--quick] [--json OUT] [--only TABLE ...]
 
-Seconds drift with a machine's load and temperature, ratios of neighbours in time hardly do: what
-counts is the median of the rounds' ratios. benchmarks/README.md says how to read the tables.
+Seconds drift with a machine's load and temperature; ratios within a round hardly do. The result is
+the median of the rounds' ratios. benchmarks/README.md says how to read the tables.
 """
 
 import os
@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import contestants
 import numpy as np
 import turns
 from turns import Row, ratio
 
-from dae_jax import console as command
+from dae_jax.settings import shared
 
 Table = Literal[
     "batch-20",
@@ -42,6 +42,7 @@ LEVEL, HIDDEN = contestants.LEVEL, 500
 class Settings(turns.Settings):
     """Measure dae_jax against PyTorch and against bare matrix products."""
 
+    prog: ClassVar[str] = "python benchmarks/speed.py"
     only: tuple[Table, ...] = get_args(Table)
     """The tables to measure; total is for GPUs only."""
 
@@ -58,7 +59,7 @@ def prepare(folder: Path, how: Row) -> None:
 
 
 # The training command with an epoch of one minibatch: its metrics are written right after the first
-# update, with tracing and the loading of the compiled program behind it.
+# update, so the time includes tracing and loading the compiled program.
 ONE_UPDATE = """
 from dae_jax import train, training
 fit = training.fit
@@ -75,7 +76,7 @@ def run_train(folder: Path, data: str, *words: str) -> tuple[float, float]:
     flags = ["--data", data, "--run-dir", str(out / "run"), "--output-dir", str(out / "figures")]
     began = time.time()
     process = subprocess.Popen([sys.executable, *words, *flags], stdout=subprocess.DEVNULL)
-    # Of this child alone. Linux counts in what its parent has: so that has no JAX and no images.
+    # Of this child alone; but Linux counts its parent's memory, so that one loads no JAX or images.
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -88,7 +89,7 @@ def run_train(folder: Path, data: str, *words: str) -> tuple[float, float]:
 
 
 def entries_of(table: str, about: Row) -> dict[str, Row]:
-    """What runs against what; the first is the reference."""
+    """The rows of a table; the first is the reference."""
     gpu, n = about["backend"] != "cpu", about["images"]
     jax: Row = {"contestant": "dae_jax", "batch": 20}
     if table == "hidden":
@@ -108,7 +109,7 @@ def entries_of(table: str, about: Row) -> dict[str, Row]:
 
 
 def targets_of(table: str, rows: dict[str, Row]) -> list[turns.Target]:
-    """What was measured, its value, and what is wanted of it."""
+    """The targets of a table, with the values measured."""
     first, *others = rows.values()
     if table == "memory":
         return [("peak of resident memory, MB", first["MB"], "<=", 700)]
@@ -120,7 +121,7 @@ def targets_of(table: str, rows: dict[str, Row]) -> list[turns.Target]:
         times = ratio(others[0], first)
         if "16 levels" in rows:
             return [("16 levels / one", times, "<", 2)]
-        return [("time a level / time of one alone", times and times / 4, "<=", 1)]
+        return [("time per level / time of one alone", times and times / 4, "<=", 1)]
     if table not in ("batch-20", "batch-128"):
         return []
     torch = [times for row in others[:-1] if (times := ratio(row, first))]
@@ -147,7 +148,7 @@ def run_table(table: str, folder: Path, about: Row, quick: bool) -> dict[str, Ro
 
 
 def main(argv: Sequence[str]) -> int:
-    settings = command.parse(Settings, argv, "python benchmarks/speed.py")
+    settings = shared.parse(Settings, argv)
     with turns.prepared(settings) as (folder, about):
         numbers: Row = {"machine": about}
         for table in settings.only:

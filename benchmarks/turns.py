@@ -1,12 +1,13 @@
 """Contestants measured in turns: A B C A B C ..., each in a process of its own, all in one run.
 
-Seconds drift with a machine's load and temperature, ratios of neighbours in time hardly do: what
-counts is the median of the rounds' ratios. A benchmark is a script that ends with
+Seconds drift with a machine's load and temperature; ratios within a round hardly do. The result is
+the median of the rounds' ratios. A benchmark is a script that ends with
 
     sys.exit(turns.start(main, prepare, contestants))
 
-`main` measures and shows; the same script, started again as a worker, calls `prepare` once, to
-write what all need into a folder, or one of `contestants`.
+`main` measures and prints. The same script, started again as a worker, calls `prepare` once, to
+write the common data into a folder, or one of `contestants`. The `Settings` of the script have a
+`prog`, the command that its help names.
 """
 
 import contextlib
@@ -28,22 +29,21 @@ from typing import Any
 
 import numpy as np
 
-from dae_jax import console as command
-from dae_jax import files
+from dae_jax import console, files
 
 Row = dict[str, Any]  # a contestant's seconds and the cost of its first epoch, or skip: the reason
-Epoch = Callable[[], float | None]  # trains for one epoch and tells its mean cost
-Target = tuple[str, float | None, str, float]  # what, its value if measured, what is wanted of it
+Epoch = Callable[[], float | None]  # trains for one epoch and returns its mean cost
+Target = tuple[str, float | None, str, float]  # name, measured value or None, comparison, bound
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What every benchmark can be asked."""
+    """The flags of every benchmark."""
 
     quick: bool = False
-    """Few images, two rounds: shows whether the script works; its numbers mean nothing."""
+    """Few images, two rounds: a test of the script, whose numbers mean nothing."""
     json: Path | None = None
-    """Where to write every number."""
+    """File for all numbers."""
 
 
 def start(
@@ -51,41 +51,41 @@ def start(
     prepare: Callable[[Path, Row], None],
     contestants: Sequence[Callable[..., Epoch]],
 ) -> int:
-    """Run the script: `main`, or, where the script has called itself, the part of a worker.
+    """Run the script: `main`, or the work of a worker if the script has started itself as one.
 
     Args:
         main: Takes the command line.
         prepare: ``prepare(folder, {"quick": bool})``, which ends with `write_facts`.
         contestants: ``contestant(folder, **how)``, found by the name under ``"contestant"`` in
-            how. What it cannot do it says in an exception, and its row is skipped. Each imports
-            what it needs, and nothing else.
+            `how`. If it raises an exception, its row is skipped, with the reason. Each imports
+            only the libraries that it needs.
     """
     if sys.argv[1:2] != ["--in-worker"]:
-        return command.run(main)
+        return console.run(main)
     how = json.loads(sys.argv[3])
     do = partial(_work, contestants) if "contestant" in how else prepare
-    return command.run(lambda argv: do(Path(argv[1]), how))
+    return console.run(lambda argv: do(Path(argv[1]), how))
 
 
 @contextlib.contextmanager
 def prepared(settings: Settings) -> Iterator[tuple[Path, Row]]:
-    """A folder in which all is prepared, and the facts of the machine, which are printed, too."""
+    """A prepared folder, and the facts of the machine, which are printed, too."""
     if settings.json:
-        files.write_whole(settings.json, "{}\n")  # rather fail now than at the end
+        files.write_whole(settings.json, "{}\n")  # fail now rather than at the end
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # A cache of its own, so that the first start is a cold one; and one GPU for all workers.
+        # An own cache, so that the first start is a cold one; and one GPU for all workers.
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "xla")
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         if status := _call(folder, {"quick": settings.quick}).wait():
-            raise SystemExit(status)  # it has said why
+            raise SystemExit(status)  # it has printed the reason
         about = _facts_of(json.loads((folder / "about.json").read_text()))
         markdown(["machine", ""], [[key, str(value)] for key, value in about.items()])
         yield folder, about
 
 
 def write_facts(folder: Path, data: str, images: int) -> None:
-    """What `prepare` tells: the parent loads neither images nor JAX."""
+    """Write the facts that the parent needs, which loads neither images nor JAX."""
     import jax
 
     facts = {"data": data, "images": images, "backend": jax.default_backend()}
@@ -94,30 +94,30 @@ def write_facts(folder: Path, data: str, images: int) -> None:
 
 
 def _facts_of(about: Row) -> Row:
-    """On what it was measured."""
+    """The date, the machine and the versions."""
     cpu = platform.processor() or platform.machine()
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         cpu = next(line.split(": ")[1] for line in lines if line.startswith("model name"))
-    facts = {"date": str(datetime.date.today()), "cpu": cpu, "cores": command._cores()} | about
+    facts = {"date": str(datetime.date.today()), "cpu": cpu, "cores": console._cores()} | about
     for name in ("jax", "torch", "numpy"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             facts[name] = importlib.metadata.version(name)
     return facts
 
 
-# The workers: a process each, so that the thread pools of JAX, PyTorch and NumPy stay apart.
+# The workers: one process each, so that the thread pools of JAX, PyTorch and NumPy stay apart.
 
 
 def _work(contestants: Sequence[Callable[..., Epoch]], folder: Path, how: Row) -> None:
-    """One untimed epoch, in which all is compiled, then a timed one for every line on stdin."""
+    """Train one untimed epoch, which compiles, then a timed one for every line on stdin."""
     channel = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints must not get between the answers
+    os.dup2(2, 1)  # keep the output of libraries out of the answers
     contestant = {f.__name__: f for f in contestants}[how["contestant"]]
     try:
         epoch = contestant(folder, **how)
         print(json.dumps({"cost": epoch(), "seconds": []}), file=channel, flush=True)
-    except Exception as error:  # a row that says why; the others go on
+    except Exception as error:  # this row shows the reason; the others go on
         reason = str(error).split("\n")[0] or repr(error)
         return print(json.dumps({"skip": reason}), file=channel, flush=True)
     for _ in sys.stdin:
@@ -133,7 +133,7 @@ def _call(folder: Path, how: Row) -> subprocess.Popen:
 
 @contextlib.contextmanager
 def _worker(folder: Path, how: Row) -> Iterator[Callable[[str], Any]]:
-    """A contestant's process, as a function that writes a line to it and waits for the answer."""
+    """A contestant's process, as a function that writes a line to it and returns its answer."""
     process: Any = _call(folder, how)
 
     def ask(line: str) -> Any:
@@ -151,7 +151,7 @@ def _worker(folder: Path, how: Row) -> Iterator[Callable[[str], Any]]:
 
 
 def _busy_share(seconds: float) -> float:
-    """How busy the cores are while no contestant runs; 0 where Linux does not tell."""
+    """The share of the cores that is busy while no contestant runs; 0 if not on Linux."""
     stat, ticks = Path("/proc/stat"), []
     for pause in (seconds, 0):
         line = stat.read_text().split()[1:9] if stat.exists() else [0] * 8
@@ -162,19 +162,19 @@ def _busy_share(seconds: float) -> float:
 
 
 def measure(folder: Path, rounds: int, entries: dict[str, Row]) -> dict[str, Row]:
-    """All entries in turns; the first is the one that the others are compared with.
+    """Measure all entries in turns; the others are compared with the first.
 
     Args:
-        folder: What the contestants are given, where they find what `prepare` wrote.
-        rounds: How many timed epochs of each.
-        entries: For every row its name and the arguments of its contestant.
+        folder: The folder that `prepare` wrote, for the contestants.
+        rounds: Timed epochs of each.
+        entries: The arguments of the contestant of each row, by the row's name.
     """
     with contextlib.ExitStack() as stack:
         asks = {name: stack.enter_context(_worker(folder, how)) for name, how in entries.items()}
         rows: dict[str, Row] = {name: ask("") for name, ask in asks.items()}
         for name in [name for _ in range(rounds) for name in rows if "skip" not in rows[name]]:
             # Threads of OpenMP and OpenBLAS spin for up to .2 s after their last work. Forbidding
-            # it (OMP_WAIT_POLICY=PASSIVE) would slow PyTorch down; so they get time to go to sleep.
+            # it (OMP_WAIT_POLICY=PASSIVE) would slow PyTorch down, so wait until they sleep.
             time.sleep(0.25)
             rows[name].setdefault("others", []).append(_busy_share(0.25))
             rows[name]["seconds"].append(asks[name]("go\n"))
@@ -184,7 +184,7 @@ def measure(folder: Path, rounds: int, entries: dict[str, Row]) -> dict[str, Row
 
 
 def check_learning(rows: dict[str, Row]) -> None:
-    """Who does not reach the first row's cost has done other work, so its seconds mean nothing."""
+    """Check that all reach the cost of the first row; if not, their work differs."""
     costs = {name: row["cost"] for name, row in rows.items() if row.get("cost") is not None}
     (reference, wanted), *_ = costs.items()
     for name, cost in costs.items():
@@ -193,7 +193,7 @@ def check_learning(rows: dict[str, Row]) -> None:
 
 
 def ratio(a: Row, b: Row) -> float | None:
-    """How many times the seconds of `b` those of `a` are: the median over the rounds."""
+    """The seconds of `a` divided by those of `b`: the median over the rounds."""
     pairs = list(zip(a.get("seconds", []), b.get("seconds", []), strict=False))
     return median(x / y for x, y in pairs) if pairs else None
 
@@ -217,7 +217,7 @@ def show(rows: dict[str, Row], targets: Sequence[Target] = ()) -> None:
         elif "skip" in row:
             lines.append([name, "", "", "", f"skipped: {row['skip']}"])
     others = max((median(row["others"]) for row in rows.values() if "others" in row), default=0)
-    if others > 0.1:  # PyTorch's and NumPy's threads wait for each other, spinning
+    if others > 0.1:  # PyTorch's and NumPy's threads spin while they wait for each other
         print(
             f"*** Other work kept the cores {others:.0%} busy: it slows PyTorch most. Run again.\n"
         )
@@ -227,19 +227,19 @@ def show(rows: dict[str, Row], targets: Sequence[Target] = ()) -> None:
 
 
 def show_targets(targets: Sequence[Target]) -> None:
-    """Print what was wanted and whether it was reached, if anything was."""
+    """Print the targets, if there are any, and whether they were reached."""
     lines = []
-    for what, value, sign, bound in targets:
-        told, reached = "not measured", ""
+    for name, value, sign, bound in targets:
+        measured, reached = "not measured", ""
         if value is not None:
             reached = {">=": value >= bound, "<=": value <= bound, "<": value < bound}[sign]
-            told, reached = f"{value:.2f}", "yes" if reached else "no"
-        lines.append([what, told, f"{sign} {bound}", reached])
+            measured, reached = f"{value:.2f}", "yes" if reached else "no"
+        lines.append([name, measured, f"{sign} {bound}", reached])
     if lines:
         markdown(["target", "measured", "wanted", "reached"], lines)
 
 
 def save(settings: Settings, numbers: Row) -> None:
-    """Write every number so far, where that is asked for."""
+    """Write all numbers so far, if ``--json`` was given."""
     if settings.json:
         files.write_whole(settings.json, json.dumps(numbers, indent=2) + "\n")
