@@ -22,10 +22,10 @@ def cost(params, architecture, **terms):
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("sizes", [(12, 5), (12, 7, 3), (12, 9, 4, 2)])
-def test_it_is_the_chain_of_its_layers(tied, sizes):
+def test_code_and_reconstruction_are_those_of_the_layers_in_turn(tied, sizes):
     architecture = Architecture(sizes, hidden="tanh", code="linear", output="sigmoid", tied=tied)
     params = deep.init(jax.random.key(0), architecture)
-    params = jax.tree.map(lambda a: a + 0.1, params)  # biases that count
+    params = jax.tree.map(lambda a: a + 0.1, params)  # biases other than zero
     h = np.asarray(X, np.float64)
     for k, layer in enumerate(params.encoder):
         h = h @ np.asarray(layer.W, np.float64) + np.asarray(layer.b)
@@ -78,8 +78,8 @@ def test_contraction_is_the_norm_of_the_jacobian(sizes, code):
     np.testing.assert_allclose(deep.contraction(params, X, architecture), wanted, rtol=2e-5)
 
 
-def test_the_gradient_of_the_contraction_is_there_and_right():
-    # Known from elsewhere: written with integer division, it is zero and does nothing.
+def test_the_gradient_of_the_contraction_is_right_and_not_zero():
+    # A known mistake: with integer division it is zero and does nothing.
     architecture = Architecture((12, 5), tied=True)
     params = deep.init(jax.random.key(0), architecture)
     # float32 and a step of .01: rounding and curvature each leave some 1e-3
@@ -110,7 +110,7 @@ def test_all_terms_add_up():
     np.testing.assert_allclose(everything, sum(value for _, value in parts.values()), rtol=1e-5)
 
 
-def test_noise_is_drawn_anew_from_the_key():
+def test_the_key_decides_the_noise():
     architecture = Architecture((12, 5))
     params = deep.init(jax.random.key(0), architecture)
     costs = {
@@ -130,23 +130,12 @@ def test_noise_is_drawn_anew_from_the_key():
     assert len(costs) == 3
 
 
-def test_kl_sparsity_is_zero_where_it_is_wanted_and_finite_where_units_are_dead():
-    rho = 0.05
-    assert float(objectives.kl_sparsity(jnp.full((9, 4), rho), rho)) == pytest.approx(0, abs=1e-6)
-    h = np.random.default_rng(0).uniform(0.1, 0.9, (50, 4))
-    m = h.mean(0)
-    wanted = (rho * np.log(rho / m) + (1 - rho) * np.log((1 - rho) / (1 - m))).sum()
-    np.testing.assert_allclose(objectives.kl_sparsity(jnp.asarray(h), rho), wanted, rtol=1e-5)
-    value, gradient = jax.value_and_grad(objectives.kl_sparsity)(jnp.zeros((5, 2)), rho)
-    assert np.isfinite(value) and np.isfinite(gradient).all()
-
-
-def test_what_makes_no_architecture_is_refused():
+def test_impossible_architectures_are_refused():
     refused(lambda: Architecture((784, 0)), "code size", "at least 1", "got 0")
     refused(lambda: Architecture((784, 0, 2)), "layer size", "got 0")
-    refused(lambda: Architecture((784,)), "sizes", "a code")
+    refused(lambda: Architecture((784,)), "sizes", "pixels and code")
     refused(lambda: Architecture((784, 2), hidden="swish"), "activation", "softplus", "swish")
     linear = Architecture((784, 2), output="linear")
-    refused(lambda: deep.check(linear, "cross-entropy"), "sigmoid output", "squared error")
+    refused(lambda: deep.check(linear, "cross-entropy"), "sigmoid output", "squared-error")
     refused(lambda: deep.check(linear, "hinge"), "objective", "hinge")
     deep.check(linear, "squared-error")

@@ -1,4 +1,4 @@
-"""Early stopping: the tutorial's rule, minibatch by minibatch, and the parameters that it keeps."""
+"""Early stopping: the tutorial's rule minibatch by minibatch, and the parameters it keeps."""
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,8 @@ from dae_jax.training import Report, State
 UPDATES = (1, 2, 3, 7, 50)
 
 
-def tutorials_loop(errors, n):
-    """The loop of the tutorial, as literally as can be: (best error, its epoch, last look)."""
+def tutorial_loop(errors, n):
+    """The loop of the tutorial, literally: (best error, its epoch, last look)."""
     patience, best, best_epoch, looked = 10 * n, np.inf, 0, 0
     minibatch = -1
     for epoch, error in enumerate(errors, 1):
@@ -32,7 +32,7 @@ def tutorials_loop(errors, n):
 
 
 def epochwise(errors, n):
-    """The same, asked of the module."""
+    """The same by the module, epoch by epoch."""
     rule = early_stopping.begin(1, n)
     for epoch, error in enumerate(errors, 1):
         rule, _ = early_stopping.look(rule, epoch, n, np.array([error]))
@@ -68,23 +68,23 @@ KINDS = (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_rule_is_the_tutorials_minibatch_loop(kind):
+def test_the_rule_equals_the_tutorial_loop_over_minibatches(kind):
     for errors in error_sequences(kind):
         for n in UPDATES:
-            assert epochwise(errors, n) == tutorials_loop(errors, n), (n, errors)
+            assert epochwise(errors, n) == tutorial_loop(errors, n), (n, errors)
 
 
 def test_these_sequences_stop_at_many_different_epochs():
-    """Or the test above would prove little."""
+    """Otherwise the test above would show little."""
     stops = {
-        tutorials_loop(e, n)[2] for kind in KINDS for e in error_sequences(kind) for n in (2, 7)
+        tutorial_loop(e, n)[2] for kind in KINDS for e in error_sequences(kind) for n in (2, 7)
     }
     assert {10, 120} < stops and len(stops) > 12
 
 
 @pytest.mark.parametrize("n", UPDATES)
 def test_errors_that_never_change_stop_after_ten_epochs(n):
-    # with a single minibatch an epoch, the look comes before patience is asked
+    # with a single minibatch per epoch, the errors come before the patience is checked
     assert epochwise(np.full(30, 0.5), n)[2] == (11 if n == 1 else 10)
 
 
@@ -98,11 +98,11 @@ def test_a_small_improvement_is_kept_but_extends_nothing():
     assert (rule.best_epoch[0], better[0]) == (52, False)
 
 
-# ---- what is kept ---------------------------------------------------------------------------
+# ---- best models ----------------------------------------------------------------------------
 
 
 def parameters(epoch, members):
-    """Parameters that say of which epoch and member they are."""
+    """Parameters that identify their epoch and member."""
     W = np.array([np.full((2, 3), 100 * epoch + m) for m in members], np.float32)
     return {"W": W, "b": W[:, 0]}
 
@@ -120,12 +120,12 @@ class Training:
         return self.table[m][epoch - 1]
 
     def run(self, start=0):
-        """Goes on as `runs.train` does; returns the last epoch."""
+        """Continue as `stage.train` does; returns the last epoch."""
         for epoch in range(start + 1, len(self.table[0]) + 1):
             state = State(jax.tree.map(jnp.asarray, parameters(epoch, self.members)), ())
             cost = np.zeros(len(self.members))
-            told = self.watch.after(Report(epoch, cost, True, 0.1, state))
-            assert told == {"valid_error": [self.table[m][epoch - 1] for m in self.members]}
+            added = self.watch.after(Report(epoch, cost, True, 0.1, state))
+            assert added == {"valid_error": [self.table[m][epoch - 1] for m in self.members]}
             if self.watch.done(epoch):
                 break
         return epoch
@@ -140,7 +140,7 @@ TABLE = [
 ]
 
 
-def test_the_parameters_kept_are_those_of_the_best_epoch_and_not_the_last():
+def test_the_best_epochs_parameters_are_kept_and_not_the_last_ones():
     training = Training(TABLE, [1])
     assert training.run() > 3
     kept = training.watch
@@ -149,7 +149,7 @@ def test_the_parameters_kept_are_those_of_the_best_epoch_and_not_the_last():
     np.testing.assert_array_equal(kept.params["b"], parameters(3, [1])["b"])
 
 
-def test_members_together_are_each_alone_and_the_last_one_ends_the_training():
+def test_members_together_stop_as_each_would_alone_and_the_last_one_ends_the_training():
     together = Training(TABLE, [0, 1, 2])
     alone = [Training(TABLE, [m]) for m in range(3)]
     lasts = [training.run() for training in alone]
@@ -159,13 +159,13 @@ def test_members_together_are_each_alone_and_the_last_one_ends_the_training():
             assert getattr(together.watch.rule, field)[m] == value[0]
         for name, leaf in one.watch.params.items():
             np.testing.assert_array_equal(together.watch.params[name][m], leaf[0])
-        best_error, best_epoch, last = tutorials_loop(TABLE[m], 2)
+        best_error, best_epoch, last = tutorial_loop(TABLE[m], 2)
         assert one.watch.rule.best_epoch[0] == best_epoch and last == lasts[m]
         assert one.watch.rule.best_error[0] == best_error
     assert together.watch.rule.best_epoch.tolist() == [1, 3, 30]
 
 
-def test_what_is_kept_survives_the_buffers_that_the_next_epoch_takes():
+def test_the_best_parameters_survive_the_donation_of_the_state():
     watch = Best({"W": jnp.zeros((1, 2, 3))}, lambda i, params: 0.5, 2)
     W = jnp.ones((1, 2, 3))
     watch.after(Report(1, np.zeros(1), True, 0.1, State({"W": W}, ())))
@@ -173,7 +173,7 @@ def test_what_is_kept_survives_the_buffers_that_the_next_epoch_takes():
     np.testing.assert_array_equal(watch.params["W"], np.ones((1, 2, 3)))
 
 
-def test_a_watch_goes_on_from_a_checkpoint_as_if_nothing_had_been(tmp_path):
+def test_a_watch_resumes_from_a_checkpoint_as_if_uninterrupted(tmp_path):
     whole = Training(TABLE, [0, 1, 2])
     whole.run()
     first = Training(TABLE, [0, 1, 2])
@@ -199,3 +199,11 @@ def test_before_the_first_look_a_checkpoint_holds_an_infinite_error(tmp_path):
         _, (rule, params) = saved.restore(watch.kept)
     assert rule.best_error[0] == np.inf and rule.best_epoch[0] == 0 and rule.patience[0] == 20
     np.testing.assert_array_equal(params["W"], parameters(0, [0])["W"])
+
+
+def test_without_patience_all_epochs_count_and_the_best_is_kept():
+    training = Training([[0.5] * 14 + [0.1] * 16, TABLE[1]], [0, 1], updates=None)
+    assert training.run() == 30
+    assert training.watch.rule.best_epoch.tolist() == [15, 3]
+    for m, epoch in enumerate((15, 3)):
+        np.testing.assert_array_equal(training.watch.params["W"][m], parameters(epoch, [m])["W"][0])

@@ -1,6 +1,5 @@
-"""The stack against a float64 NumPy oracle, and against the dA and softmax regression it is of."""
+"""The stack against a float64 NumPy oracle, and against its parts: dAs, softmax regression."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import jax
@@ -8,13 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dae_jax import autoencoder, stacked, training
-from dae_jax.datasets import Dataset, Split
-from dae_jax.runs import stack as stages
-from dae_jax.runs import stage as runs
-from dae_jax.settings import pretrain as pretrain_config
+from dae_jax import autoencoder, corruption, stacked
 from dae_jax.stacked import Classifier, Layer
-from helpers import refused
+from helpers import refused, sigmoid
 
 RNG = np.random.default_rng(0)
 N, V, HIDDEN, K = 9, 12, (7, 5), 4
@@ -47,12 +42,8 @@ def cost(model, batch=(X, LABELS), draw=None, of=COMPILED, **how):
     return of(model, batch, key() if draw is None else draw, pixel_scale=SCALE, **how)
 
 
-def sigmoid(a):
-    return 1 / (1 + np.exp(-a))
-
-
 def oracle(model, x, labels, masks=None):
-    """Cost and gradients by hand, in float64; `masks` holds what each layer's inputs are times."""
+    """Cost and gradients by hand, in float64; a layer's inputs are multiplied by its mask."""
     y = np.asarray(x, np.float64)
     layers = [*model.hidden, model.top]
     masks = [np.ones(1)] * len(layers) if masks is None else masks
@@ -79,7 +70,7 @@ def assert_close(got, want):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), got, want)
 
 
-# ---- how it begins --------------------------------------------------------------------------
+# ---- initial weights ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("seed", "hidden"), [(89677, [30, 20, 10]), (0, [5]), (2**32 - 1, [3, 9])])
@@ -97,7 +88,7 @@ def test_tutorial_weights_are_one_legacy_stream_through_all_layers(seed, hidden)
         assert layer.b_prime.shape == (n_in,)
 
 
-def test_jaxs_layers_have_their_sizes_and_ranges_and_draws_of_their_own():
+def test_jax_weights_have_their_sizes_and_ranges_and_differ_between_layers():
     layers = stacked.init(key(), V, [V, V])
     assert [layer.W.shape for layer in layers] == [(V, V), (V, V)]
     assert not np.allclose(layers[0].W, layers[1].W)
@@ -127,16 +118,16 @@ def test_the_hidden_layers_are_the_encoders_and_the_top_is_zero():
 
 
 @pytest.mark.parametrize("n_classes", [2, 10])
-def test_a_fresh_classifier_knows_nothing_and_costs_log_k(n_classes):
+def test_an_untrained_classifier_costs_log_k(n_classes):
     model = stacked.classifier(stacked.init_tutorial(1, V, HIDDEN), V, n_classes)
     labels = LABELS % n_classes
     np.testing.assert_allclose(cost(model, (X, labels)), np.log(n_classes), rtol=1e-6)
 
 
-# ---- what it computes -----------------------------------------------------------------------
+# ---- codes and costs ------------------------------------------------------------------------
 
 
-def test_codes_are_the_encoders_own_one_after_another():
+def test_codes_are_those_of_the_encoders_in_turn():
     layers = stacked.init_tutorial(1, V, HIDDEN)
     y = X
     for k, layer in enumerate(layers, 1):
@@ -155,7 +146,7 @@ def test_cost_and_gradients_of_all_layers_equal_the_hand_derived_ones():
 
 
 def test_the_gradient_reaches_every_layer():
-    """To fine-tune the softmax layer alone is a known mistake."""
+    """Fine-tuning only the softmax layer is a known mistake."""
     _, gradients = cost(MODEL, of=GRADED)
     assert len(gradients.hidden) == len(HIDDEN)
     for layer in (*gradients.hidden, gradients.top):
@@ -181,12 +172,12 @@ def test_cost_is_averaged_over_the_minibatch():
     np.testing.assert_allclose(twice, cost(MODEL), rtol=1e-6)
 
 
-def test_cost_and_gradients_are_finite_where_everything_saturates():
+def test_cost_and_gradients_are_finite_if_everything_saturates():
     top = Layer(jnp.zeros((HIDDEN[-1], 2)), jnp.array([1e4, -1e4], jnp.float32))
     hidden = tuple(Layer(1e6 * layer.W, layer.b) for layer in MODEL.hidden)
     labels = jnp.arange(N, dtype=jnp.int32) % 2
     value, gradients = cost(Classifier(hidden, top), (X, labels), of=GRADED)
-    # the 4 of 9 images whose class is called impossible cost 20,000 nats each
+    # the 4 of 9 images whose class has probability 0 cost 20,000 nats each
     np.testing.assert_allclose(value, 4 / 9 * 2e4, rtol=1e-6)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
     np.testing.assert_allclose(gradients.top.b, [4 / 9, -4 / 9], rtol=1e-6)
@@ -196,7 +187,7 @@ def test_compiled_equals_eager():
     np.testing.assert_allclose(cost(MODEL), cost(MODEL, of=stacked.cost), rtol=1e-6)
 
 
-def test_logits_are_those_whose_cost_is_taken():
+def test_the_cost_is_that_of_the_logits():
     a = np.asarray(stacked.logits(MODEL, X), float)
     log_p = a - np.log(np.exp(a).sum(1, keepdims=True))
     expected = -log_p[np.arange(N), LABELS].mean()
@@ -212,37 +203,27 @@ def test_input_weights_are_the_product_of_all_matrices():
 
 # ---- dropout --------------------------------------------------------------------------------
 
-# equal widths, so that equal masks could be told
+# equal widths, so that equal masks would be noticed
 SQUARE = Classifier((random_layer(V, V), random_layer(V, V)), random_layer(V, K))
 DROPOUT = (jnp.float32(0.2), jnp.float32(0.5))
 
 
-@pytest.mark.parametrize("q", [0.1, 0.5, 0.9])
-def test_dropout_leaves_out_at_its_rate_and_keeps_the_mean(q):
-    n = 100_000
-    y = np.asarray(stacked.drop(key(1), jnp.full(n, 2.0), jnp.float32(q)))
-    # 5 standard deviations of a binomial share
-    assert abs((y == 0).mean() - q) < 5 * np.sqrt(q * (1 - q) / n)
-    np.testing.assert_allclose(y[y != 0], 2 / (1 - q), rtol=1e-6)
-    assert abs(y.mean() - 2) < 5 * 2 * np.sqrt(q / (1 - q) / n)
-
-
 @pytest.fixture
 def drawn(monkeypatch):
-    """What each call of `stacked.drop` was asked for and gave: (level, inputs, outputs)."""
+    """The (level, inputs, outputs) of each call of `corruption.drop`."""
     calls = []
-    real = stacked.drop
+    real = corruption.drop
 
     def spy(key, y, level):
         dropped = real(key, y, level)
         calls.append((float(level), np.asarray(y), np.asarray(dropped)))
         return dropped
 
-    monkeypatch.setattr(stacked, "drop", spy)
+    monkeypatch.setattr(corruption, "drop", spy)
     return calls
 
 
-def test_with_dropout_the_cost_is_that_of_the_thinned_network(drawn, monkeypatch):
+def test_with_dropout_the_cost_is_that_of_the_network_without_the_dropped_units(drawn, monkeypatch):
     value = cost(SQUARE, draw=key(2), of=stacked.cost, dropout=DROPOUT)
     assert [round(level, 6) for level, *_ in drawn] == [0.2, 0.5, 0.5]
     masks = [dropped / y for _, y, dropped in drawn]
@@ -267,7 +248,7 @@ def test_masks_differ_between_layers_images_and_keys(drawn):
     assert len(rows) >= 34
 
 
-def test_dropout_of_nothing_is_no_dropout():
+def test_dropout_at_rate_0_changes_nothing():
     none = (jnp.float32(0), jnp.float32(0))
     without = cost(SQUARE, of=GRADED)
     with_none = cost(SQUARE, draw=key(5), of=GRADED, dropout=none)
@@ -279,86 +260,3 @@ def test_dropout_of_nothing_is_no_dropout():
 def test_without_layers_the_inputs_are_dropped_at_the_inputs_rate(drawn):
     cost(Classifier((), random_layer(V, K)), of=stacked.cost, dropout=DROPOUT)
     assert [round(level, 6) for level, *_ in drawn] == [0.2]
-
-
-# ---- stages: codes, and the stack left as it is ---------------------------------------------
-
-PIXELS = RNG.integers(0, 256, (43, V), np.uint8)
-CLASSES = np.asarray(PIXELS[:, 0] // 64, np.int32)
-
-
-def a_run(folder, seeds=1, **finetuning):
-    """A run of the command, as it stands when the data is loaded; nothing is held out."""
-    settings = pretrain_config.Config()
-    settings = replace(
-        settings,
-        stack=replace(settings.stack, hidden=HIDDEN),
-        finetuning=replace(settings.finetuning, finetune_epochs=3, **finetuning),
-        running=replace(settings.running, seeds=seeds),
-    )
-    empty = Split(PIXELS[:0], CLASSES[:0])
-    data = Dataset("toy", "here", Split(PIXELS, CLASSES), empty, empty, None, None)
-    return stages.Run(
-        settings, data, images=PIXELS, instead_of_mnist=False, folder=folder, command=""
-    )
-
-
-def stacks(seeds):
-    """A stack a seed, its leaves with the axis of members."""
-    each = [stacked.init_tutorial(seed, V, HIDDEN) for seed in seeds]
-    return [training.stack(layers) for layers in zip(*each, strict=True)]
-
-
-def softmax_regression(x, labels, *, rate, epochs, batch):
-    """By hand and in float64, from zero."""
-    W, b = np.zeros((x.shape[1], K)), np.zeros(K)
-    for _ in range(epochs):
-        for at in range(0, len(x) // batch * batch, batch):
-            part, t = x[at : at + batch], labels[at : at + batch]
-            _, (_, d) = oracle(Classifier((), Layer(W, b)), part, t)
-            W, b = W - rate * d.W, b - rate * d.b
-    return W, b
-
-
-def test_a_frozen_stack_stays_to_the_bit_under_softmax_regression_on_its_codes(tmp_path):
-    run, layers = a_run(tmp_path, seeds=2), stacks([89677, 89678])
-    tuned = stages.finetune(
-        run, tmp_path / "f", layers, PIXELS, CLASSES, learning_rate=0.3, freeze=True
-    )
-    assert tuned.rule is None  # nothing is held out, so that nothing can be chosen by it
-    for i, model in enumerate(tuned.models):
-        own = training.member(layers, i)
-        for mine, pretrained in zip(model.hidden, own, strict=True):
-            np.testing.assert_array_equal(mine.W, pretrained.W)
-            np.testing.assert_array_equal(mine.b, pretrained.b)
-        codes = PIXELS / 255
-        for layer in own:
-            codes = sigmoid(codes @ np.asarray(layer.W, float) + np.asarray(layer.b, float))
-        W, b = softmax_regression(codes, CLASSES, rate=0.3, epochs=3, batch=20)
-        assert_close(model.top, Layer(W, b))
-        assert np.abs(model.top.W).max() > 1e-3
-
-
-def test_a_frozen_stacks_codes_are_dropped_as_the_hidden_units_that_they_are(tmp_path, monkeypatch):
-    asked = []
-    # as if stopped at once: nothing is trained
-    monkeypatch.setattr(runs, "train", lambda stage, cost, *_, **__: asked.append(cost.keywords))
-    run, layers = a_run(tmp_path, dropout=(0.2, 0.5)), stacks([89677])
-    how = dict(learning_rate=0.3)
-    for freeze in (False, True):
-        assert stages.finetune(run, tmp_path, layers, PIXELS, CLASSES, freeze=freeze, **how) is None
-    rates = [np.ravel(keywords["dropout"]) for keywords in asked]
-    np.testing.assert_allclose(rates, [[0.2, 0.5], [0.5, 0.5]], rtol=1e-6)
-
-
-def test_codes_are_each_members_own_whatever_the_chunk(monkeypatch):
-    (layer, above), x = stacks([1, 2]), PIXELS / 255
-    expected = [sigmoid(x @ np.asarray(W, float)) for W in layer.W]
-    for chunk in (10_000, 20):
-        monkeypatch.setattr(stages, "CHUNK", chunk)
-        found = stages.codes(layer, PIXELS, 255.0, own_data=False)
-        assert found.shape == (2, 43, HIDDEN[0]) and found.dtype == np.float32
-        np.testing.assert_allclose(found, expected, rtol=1e-5)
-        higher = stages.codes(above, found, 255.0, own_data=True)
-        further = [sigmoid(expected[i] @ np.asarray(above.W[i], float)) for i in range(2)]
-        np.testing.assert_allclose(higher, further, rtol=1e-5)
