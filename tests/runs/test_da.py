@@ -1,0 +1,156 @@
+"""Training of dAs: the same as the library alone, other models, figures, divergence."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from dae_jax import autoencoder, corruption, datasets, evaluation, training
+from dae_jax.datasets import Split
+from dae_jax.runs import checkpoints, da, saved
+from dae_jax.settings.shared import Denoising
+from dae_jax.settings.train import Corruption, Model, Settings
+from helpers import assert_one_line, files, key, sigmoid
+
+
+def test_the_parameters_are_those_of_a_plain_loop(train_small):
+    train_small("--run-dir", "runs/a", "--corruption", "0", "--pixel-scale", "256")
+    params, card = saved.load("runs/a/params.safetensors")
+    assert (card.kind, card.pixel_scale, card.seed) == ("autoencoder", 256, 123)
+    x = datasets.load("small.npz").train.images.astype(np.float32) / 256
+    mine, gradient = autoencoder.init_tutorial(123, 64, 16), jax.jit(jax.grad(autoencoder.cost))
+    for _ in range(3):
+        for batch in x[: len(x) // 20 * 20].reshape(-1, 20, 64):
+            grads = gradient(mine, batch, batch)
+            mine = jax.tree.map(lambda p, g: p - np.float32(0.1) * g, mine, grads)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), params, mine)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--untied --init jax --shuffle --learning-rate 0.05",
+        "--noise gaussian --cost squared-error --decoder linear --learning-rate 0.01",
+        "--noise salt-and-pepper --optimizer momentum --learning-rate 0.01",
+    ],
+)
+def test_other_models_train_too_and_the_names_of_their_figures_say_so(train_small, flags):
+    flags = flags.split()
+    status, _, err = train_small("--run-dir", "r", *flags)
+    assert (status, err) == (0, "")
+    costs = [row["cost"] for row in checkpoints.read_metrics(Path("r/metrics.jsonl"))]
+    assert costs[-1] < costs[0]
+    (sheet,) = [name for name in files("filters") if name.startswith("filters")]
+    for word in flags:
+        assert word.startswith("--") or f"-{word}" in sheet
+    assert ("W_prime" in load_file("r/params.safetensors")) == ("--untied" in flags)
+
+
+def test_data_of_any_range_trains_with_the_cost_that_the_error_names(train_small):
+    rng = np.random.default_rng(0)
+    np.save("wide.npy", rng.normal(size=(60, 9)).astype(np.float32))
+    flags = ["--cost", "squared-error", "--decoder", "linear", "--learning-rate", "0.01"]
+    assert train_small(*flags, data="wide.npy").status == 0
+
+
+# ---- training that diverges ------------------------------------------------------------------
+
+
+def test_a_diverging_run_stops_and_says_what_to_lower(train_small):
+    flags = ("--cost", "squared-error", "--decoder", "linear", "--learning-rate", "1e9")
+    status, _, err = train_small("--run-dir", "r", *flags)
+    assert status == 2
+    assert_one_line(err, "diverged in epoch", "lower --learning-rate, which is 1e+09")
+    assert not Path("r/params.safetensors").exists()
+
+
+def test_a_diverging_run_keeps_the_last_good_checkpoint(train_small, monkeypatch):
+    """Good means finite parameters too: the costs of an epoch are those before its steps."""
+    real = training.fit
+
+    def diverging(*args, **kwargs):
+        for report in real(*args, **kwargs):
+            bad = report.epoch == 3
+            yield report._replace(finite=not bad, cost=report.cost * (np.nan if bad else 1))
+
+    monkeypatch.setattr(training, "fit", diverging)
+    status, _, err = train_small("--run-dir", "r")
+    assert status == 2 and "epoch 3: the cost is nan (the checkpoint of epoch 1 is kept)" in err
+    assert [row["epoch"] for row in checkpoints.read_metrics(Path("r/metrics.jsonl"))] == [1, 2]
+
+
+# ---- measures and figures --------------------------------------------------------------------
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (30, 64), np.uint8)
+DIGITS = datasets.Dataset(
+    "toy",
+    "here",
+    Split(PIXELS, None),
+    Split(PIXELS[:9], None),
+    Split(PIXELS[:0], None),
+    (8, 8),
+    None,
+)
+PARAMS = autoencoder.init_tutorial(1, 64, 5)
+
+
+@pytest.mark.parametrize("cost", ["cross-entropy", "squared-error"])
+def test_measures_are_those_of_the_clean_validation_images(cost):
+    how = Denoising(0.3, "masking", cost, "sigmoid")
+    measures = da.measures(PARAMS, DIGITS, how, 255.0)
+    x, W = PIXELS[:9] / 255, np.asarray(PARAMS.W, float)
+    y = sigmoid(x @ W)
+    z = sigmoid(y @ W.T)
+    if cost == "cross-entropy":
+        expected = -(x * np.log(z) + (1 - x) * np.log(1 - z)).sum(axis=1).mean()
+    else:
+        expected = ((x - z) ** 2).sum(axis=1).mean()
+    # float32 sums of 64 terms
+    assert measures["valid_cost_uncorrupted"] == pytest.approx(expected, rel=1e-5)
+    local = evaluation.locality(PARAMS.W, (8, 8))
+    assert measures["locality"] == np.median(local)
+    assert measures["local_filters"] == np.mean(local > 0.5)
+    assert measures["dead_units"] == np.mean(y.std(axis=0) < 0.01)
+
+
+def test_measures_need_no_validation_images_and_no_image_shape():
+    vectors = DIGITS._replace(valid=DIGITS.test, image_shape=None)
+    how = Denoising(0.3, "masking", "cross-entropy", "sigmoid")
+    measures = da.measures(PARAMS._replace(W=0 * PARAMS.W), vectors, how, 255.0)
+    assert measures == {"dead_units": 1}
+
+
+def test_reconstructions_are_of_the_corrupted_images():
+    x = jnp.asarray(PIXELS / np.float32(255))
+    for decoder, output in (("sigmoid", jax.nn.sigmoid), ("linear", lambda a: a)):
+        how = Denoising(0.3, "masking", "squared-error", decoder)
+        x_tilde, z = da.reconstructions(PARAMS, x, how, key())
+        np.testing.assert_array_equal(x_tilde, corruption.mask(key(), x, 0.3))
+        code = autoencoder.encode(PARAMS, x_tilde)
+        np.testing.assert_allclose(z, output(code @ PARAMS.W.T), rtol=1e-5, atol=1e-6)
+
+
+def test_a_figures_name_says_everything_that_is_not_the_tutorials():
+    assert da.figure_suffix(Settings(), "mnist", 123, None) == ""
+    other = Settings(
+        model=Model(n_hidden=9, tied=False), corruption=Corruption((0.125,), "gaussian")
+    )
+    suffix = da.figure_suffix(other.resolved("digits", 100), "digits", 7, None)
+    assert suffix == "_digits_n-hidden-9_untied_noise-gaussian_epochs-7500_seed-7"
+    assert da.percent(0.125) == "12.5"
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_initial_parameters_are_the_tutorials_or_jaxs(tied):
+    model = Model(n_hidden=5, tied=tied)
+    tutorial = da.initial_params(Settings(model=model), 3, 64)
+    expected = autoencoder.init_tutorial(3, 64, 5, tied=tied)
+    jax.tree.map(np.testing.assert_array_equal, tutorial, expected)
+    settings = Settings(model=Model(n_hidden=5, tied=tied, init="jax"))
+    other = [da.initial_params(settings, seed, 64) for seed in (3, 3, 4)]
+    np.testing.assert_array_equal(other[0].W, other[1].W)
+    assert (other[0].W != other[2].W).mean() > 0.9 and (other[0].W != tutorial.W).mean() > 0.9

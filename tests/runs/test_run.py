@@ -1,0 +1,103 @@
+"""Run directories: opened once, resumed with the same command, read by other commands."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dae_jax import datasets
+from dae_jax.datasets import Dataset, Split, mnist
+from dae_jax.runs import run as runs
+from dae_jax.runs.run import Member
+from dae_jax.settings import pretrain, shared, train
+from helpers import files, read_json, refused
+
+PART = Split(np.zeros((4, 9), np.uint8), None)
+TOY = Dataset("toy", "here", PART, PART, PART, (3, 3), None)
+ONE, TWO = [Member("seed_1", 1)], [Member("seed_1", 1), Member("seed_2", 2)]
+
+
+def settings(**output):
+    resolved = train.Settings().resolved("toy", 4)
+    return dataclasses.replace(resolved, output=train.Output(**output))
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_records_its_settings_and_its_command():
+    run = runs.open_run(settings(run_dir="r"), TOY, TWO, "python -m it --flag")
+    assert files("r") == {"config.json", "command.txt"}
+    assert shared.from_json(train.Settings, read_json("r/config.json")) == run.settings
+    assert Path("r/command.txt").read_text() == "python -m it --flag\n"
+    assert (run.command, run.pixel_scale) == ("python -m it --flag", 255)
+    assert run.about["dataset"] == "toy" and run.about["model"]["n_hidden"] == 500
+    json.dumps(run.about)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_resumed_run_keeps_the_command_that_began_it():
+    runs.open_run(settings(run_dir="r"), TOY, ONE, "the first")
+    refused(lambda: runs.open_run(settings(run_dir="r"), TOY, ONE, "the second"), "--resume")
+    run = runs.open_run(settings(run_dir="r", resume=True), TOY, ONE, "the second")
+    assert run.command == "the first" and Path("r/command.txt").read_text() == "the first\n"
+    # a run directory of version 0.1.0 has no such file if it is of a dA
+    Path("r/command.txt").unlink()
+    assert runs.open_run(settings(run_dir="r", resume=True), TOY, ONE, "now").command == "now"
+
+
+@pytest.mark.usefixtures("here")
+def test_without_a_folder_a_new_one_is_made_in_runs_each_time():
+    folders = [runs.open_run(settings(), TOY, ONE, "").folder for _ in range(3)]
+    assert len(set(folders)) == 3
+    assert all(re.fullmatch(r"runs/\d{8}-\d{6}(-\d)?", str(folder)) for folder in folders)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_single_member_lives_in_the_run_directory_and_several_below_it():
+    one = runs.open_run(settings(run_dir="one"), TOY, ONE, "")
+    two = runs.open_run(settings(run_dir="two"), TOY, TWO, "")
+    assert one.member_folder(0) == Path("one")
+    assert [two.member_folder(i) for i in (0, 1)] == [Path("two/seed_1"), Path("two/seed_2")]
+    place = two.place("layer 1", two.folder / "layer_1")
+    assert (place.title, place.folder, place.resume) == ("layer 1", Path("two/layer_1"), False)
+    assert place.command == "python -m dae_jax.train --resume --run-dir two"
+
+
+@pytest.mark.usefixtures("here")
+def test_files_count_as_finished_only_in_a_run_that_is_resumed():
+    run = runs.open_run(settings(run_dir="r"), TOY, ONE, "")
+    file = run.folder / "model"
+    file.write_text("")
+    assert not run.finished(file)
+    run = runs.open_run(settings(run_dir="r", resume=True), TOY, ONE, "")
+    assert run.finished(file) and not run.finished(file, run.folder / "other")
+
+
+@pytest.mark.usefixtures("here")
+def test_settings_are_read_whatever_command_wrote_them():
+    for kind in (train.Settings, pretrain.Settings):
+        Path("config.json").write_text(json.dumps(shared.to_json(kind())))
+        assert runs.read_settings(Path()) == kind()
+    for content in ("{", "{}", '{"data": 1}'):
+        Path("config.json").write_text(content)
+        assert runs.read_settings(Path()) is None
+    assert runs.read_settings(Path("nowhere")) is None
+
+
+@pytest.mark.usefixtures("here")
+def test_without_a_name_mnist_is_loaded_or_its_sample_and_this_is_said(monkeypatch, capsys):
+    def unavailable():
+        raise mnist.UnavailableError("MNIST")
+
+    monkeypatch.setattr(mnist, "read_mnist", unavailable)
+    dataset, instead = runs.load_data(shared.Data())
+    assert dataset.name == "mnist-sample" and instead
+    assert "MNIST is unavailable: training on mnist-sample" in capsys.readouterr().out
+    np.savez("own.npz", x=np.arange(90).reshape(10, 9))
+    dataset, instead = runs.load_data(shared.Data("own.npz", valid_fraction=0.2))
+    assert (dataset.name, len(dataset.valid.images), instead) == ("own", 2, False)
+    assert not capsys.readouterr().out
+    same = datasets.load("own.npz", valid_fraction=0.2)
+    np.testing.assert_array_equal(dataset.train.images, same.train.images)
