@@ -1,29 +1,38 @@
-"""The site: tutorials executed, the reference out of the docstrings, the results.
+"""The site: executed tutorials, the reference from the docstrings, the results.
 
     pip install ".[docs]" && sphinx-build -W -c docs . site
 
-takes as long as the pages need (`DAE_JAX_TUTORIAL=quick` makes them quick), and fails at any
-warning, any error in a page, any example in a docstring that gives something else, and any local
-link that leads nowhere. Beside each page lies a Jupyter notebook of it. Where `GITHUB_REPOSITORY`
-says whose site this is, as GitHub's runners do, the pages open in Colab, too, out of the branch
-`gh-pages`, and their notebooks install the package from there.
+This takes as long as the pages need (less with `DAE_JAX_TUTORIAL=quick`), and fails at any warning,
+any error in a page, any wrong example in a docstring, and any broken local link. A Jupyter notebook
+lies beside each page. If `GITHUB_REPOSITORY` names the repository, as on GitHub's runners, the
+pages also have a link that opens them in Colab, from the branch `gh-pages`, and their notebooks
+install the package from that repository.
 """
 
 import doctest
 import hashlib
 import importlib
 import os
-import pkgutil
 import re
+import sys
 import warnings
 from pathlib import Path
 
+import jaxtyping
 import jupytext
 import nbformat
+import numpy as np
+from docutils.nodes import Element
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
+from sphinx.util.typing import stringify_annotation
 
 import dae_jax
+
+sys.path.insert(0, os.path.dirname(__file__))
+import house
 
 project = "dae_jax"
 author = "The dae_jax authors"
@@ -43,15 +52,16 @@ myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
 
 nb_execution_mode = "cache"
-# What was executed stays true only as long as size and package are the same.
+# Outputs are valid only for the same size and the same package.
 _package = b"".join(path.read_bytes() for path in sorted(Path(dae_jax.__path__[0]).rglob("*.py")))
 _size = os.environ.get("DAE_JAX_TUTORIAL", "full")
 nb_execution_cache_path = f".jupyter_cache/{_size}-{hashlib.sha256(_package).hexdigest()[:12]}"
 nb_execution_raise_on_error = True
-nb_execution_in_temp = True  # what a page writes is gone with it
+nb_execution_in_temp = True  # files that a page writes are removed with it
 nb_execution_timeout = 3600
 nb_merge_streams = True
 
+default_role = "py:obj"  # a name in a docstring is code and, if it is documented, a link
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "show-inheritance": True}
@@ -65,7 +75,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 pygments_dark_style = "monokai"
 
-# Libraries that autodoc imports may grumble at each other; the tests listen to them, not the site.
+# Warnings of imported libraries matter to the tests, not to the site.
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 HERE = os.environ.get("GITHUB_REPOSITORY")  # "owner/name"
@@ -78,12 +88,17 @@ except ModuleNotFoundError:
 """
 
 
+def write_reference(app: Sphinx) -> None:
+    """Write the pages of the reference, before Sphinx looks for its sources."""
+    house.write(Path(app.confdir, "reference"))
+
+
 def run_doctests(app: Sphinx) -> None:
     """Run every example of the reference."""
-    for _, name, _ in pkgutil.walk_packages(dae_jax.__path__, "dae_jax."):
+    for name in house.all_modules():
         failed, _ = doctest.testmod(importlib.import_module(name))
         if failed:
-            raise ExtensionError(f"{failed} examples of {name} are not true")
+            raise ExtensionError(f"{failed} examples of {name} are wrong")
 
 
 def link_notebook(app: Sphinx, page: str, source: list[str]) -> None:
@@ -112,16 +127,46 @@ def write_notebooks(app: Sphinx, failure: Exception | None) -> None:
         jupytext.write(notebook, target)
 
 
-def leave_aliases_out(
-    app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]
-) -> None:
-    """Leave out what named tuples say of fields of which nobody said anything."""
-    if lines and lines[0].startswith("Alias for field number"):
-        lines.clear()
+def leave_fields_out(
+    app: Sphinx, what: str, name: str, value: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out undocumented fields of named tuples, which are in the signature already."""
+    return True if str(value.__doc__).startswith("Alias for field number") else None
+
+
+def shorten_types(
+    app: Sphinx,
+    what: str,
+    name: str,
+    value: object,
+    options: object,
+    signature: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
+    """Write the types of arrays as in the source: ``Float[AnyArray, "..."]``, ``ArrayLike``."""
+
+    def short(text: str) -> str:
+        for long in (jaxtyping.ArrayLike, np.typing.ArrayLike):
+            text = text.replace(stringify_annotation(long, "smart"), "ArrayLike")
+        either = r"(~jaxtyping\.\w+\[)jaxlib\._jax\.Array(, '[^']*'\]) \| \1ndarray\2"
+        text = re.sub(either, r"\1AnyArray\2", text).replace("jaxlib._jax.Array", "Array")
+        return re.sub(r"~numpy\.ndarray\[tuple\[~typing\.Any, \.\.\.\], ", "NDArray[", text)
+
+    return signature and short(signature), returns and short(returns)
+
+
+def link_in_package(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, text: Element
+) -> Element | None:
+    """Link names such as `training.fit`, which docstrings write without the package."""
+    if node["refdomain"] != "py":
+        return None
+    where, kind, target = node["refdoc"], node["reftype"], f"dae_jax.{node['reftarget']}"
+    return env.domains["py"].resolve_xref(env, where, app.builder, kind, target, node, text)
 
 
 def write_front_door(app: Sphinx, failure: Exception | None) -> None:
-    """Lead who opens the site to its first page, which lies a folder down, as its source does."""
+    """Redirect the site's address to its first page, which is in a folder, as its source is."""
     refresh = '<meta http-equiv="refresh" content="0; url=docs/index.html">'
     page = (
         f'<!doctype html><title>{project}</title>{refresh}<a href="docs/index.html">{project}</a>\n'
@@ -130,9 +175,12 @@ def write_front_door(app: Sphinx, failure: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Register the above."""
+    """Register the functions above."""
+    app.connect("builder-inited", write_reference)
     app.connect("builder-inited", run_doctests)
-    app.connect("autodoc-process-docstring", leave_aliases_out)
+    app.connect("autodoc-skip-member", leave_fields_out)
+    app.connect("autodoc-process-signature", shorten_types)
+    app.connect("missing-reference", link_in_package)
     app.connect("source-read", link_notebook)
     app.connect("build-finished", write_notebooks)
     app.connect("build-finished", write_front_door)
