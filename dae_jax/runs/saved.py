@@ -172,7 +172,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     path = Path(path)
     tensors, metadata = _read(path)
     params = _params(tensors, path)
-    if "kind" not in metadata:
+    if "kind" not in metadata and not isinstance(params, Classifier):
         return Model(params, _old_card(path, params))
     try:
         return Model(params, _card(metadata))
@@ -239,14 +239,14 @@ def _card(metadata: Mapping[str, Any]) -> Card:
     return Card(**values)
 
 
-def _old_card(path: Path, params: AnyParams | Classifier) -> Card:
+def _old_card(path: Path, params: AnyParams) -> Card:
     """The card of a dA from before there were cards, from the ``config.json`` of its run.
 
     Raises:
         InputError: It is not in its run directory.
     """
     settings = read_settings(path.parent) or read_settings(path.parent.parent)  # that of a sweep
-    if isinstance(params, Classifier) or not isinstance(settings, train.Settings):
+    if not isinstance(settings, train.Settings):
         raise InputError(
             path, expected="config.json of its run beside it", got="none", do="put it there"
         )
