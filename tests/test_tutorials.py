@@ -1,7 +1,6 @@
 """Every tutorial page runs from top to bottom, in a fresh kernel, without a warning.
 
-The very same cells as in the published pages, on fewer images for fewer epochs: see
-`dae_jax.tutorial`.
+The cells are those of the published pages, on fewer images for fewer epochs; see `dae_jax.tutorial`.
 """
 
 import re
@@ -23,10 +22,10 @@ def test_the_page_runs(page, tmp_path, monkeypatch):
     client = NotebookClient(
         notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     )
-    client.execute()  # raises at the first cell that does
+    client.execute()  # raises the first exception of a cell
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", ())]
-    complaints = [out.text for out in outputs if out.get("name") == "stderr"]
-    assert not complaints, complaints
+    warnings = [out.text for out in outputs if out.get("name") == "stderr"]
+    assert not warnings, warnings
     assert outputs
 
 
@@ -37,6 +36,7 @@ def test_the_page_has_all_its_parts(page):
     assert text.count("<details>") == text.count("</details>") >= 3
     assert "## Sources" in text
     assert re.search(r"^\s*assert .*shape", text, re.MULTILINE), "no shape check"
+    assert not re.search(r"from dae_jax.* import .* as ", text), "a name of its own for a module"
     links = re.findall(r"\]\(([\w./-]+\.md)\)", text)
     assert all((FOLDER / link).resolve().exists() for link in links), links
     if page != PAGES[-1]:

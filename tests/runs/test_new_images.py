@@ -1,0 +1,140 @@
+"""New images for a model: found, resized, compared with its card, and refused if they differ."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dae_jax import predict, transform
+from dae_jax.runs import new_images
+from helpers import assert_one_line, refused
+from trained_models import floats_card, own, picture, save_classifier, written
+
+BYTES = floats_card(image_shape=(2, 2), integer_pixels=True, range=(0.0, 255.0))
+
+
+@pytest.fixture
+def _parts(here):
+    x, y = np.arange(40, dtype=np.uint8).reshape(10, 4), np.arange(10) % 2
+    np.savez("parts.npz", x_train=x[:7], y_train=y[:7], x_test=x[7:], y_test=y[7:])
+
+
+@pytest.mark.usefixtures("_parts")
+def test_the_test_images_are_used_unless_another_part_is_chosen():
+    new = new_images.load("parts.npz", BYTES)
+    np.testing.assert_array_equal(new.images[:, 0], [28, 32, 36])
+    assert new.names == ["0", "1", "2"] and new.class_names == ("0", "1")
+    np.testing.assert_array_equal(new.labels, [1, 0, 1])
+    np.testing.assert_array_equal(
+        new_images.load("parts.npz", BYTES, "all").images[:, 0] // 4, range(10)
+    )
+    assert len(new_images.load("parts.npz", BYTES, "train").images) == 7
+    words = ("--part valid", "train, test or all of parts.npz")
+    refused(lambda: new_images.load("parts.npz", BYTES, "valid"), *words)
+
+
+@pytest.mark.usefixtures("_parts")
+def test_images_the_model_may_have_been_trained_on_are_marked():
+    known = floats_card(
+        integer_pixels=True, range=(0.0, 255.0), config={"data": {"data": "parts.npz"}}
+    )
+    seen = {
+        part: new_images.load("parts.npz", known, part).seen for part in ("train", "test", "all")
+    }
+    assert seen == {"train": True, "test": False, "all": True}
+    assert not new_images.load("parts.npz", BYTES, "train").seen
+
+
+@pytest.mark.usefixtures("here")
+def test_a_folder_is_resized_to_the_size_of_the_training_images():
+    for name in ("b/1.png", "a/2.png", "a/10.png"):
+        picture(Path("new", name), np.full((6, 4), 9))
+    new = new_images.load("new", BYTES)
+    assert new.images.shape == (3, 4) and new.images.dtype == np.uint8
+    assert new.names == ["a/2.png", "a/10.png", "b/1.png"]
+    assert new.class_names == ("a", "b") and new.labels.tolist() == [0, 0, 1]
+    unknown = floats_card(image_shape=None, pixels=24, integer_pixels=True, range=(0.0, 255.0))
+    assert new_images.load("new", unknown, image_size=(6, 4)).images.shape == (3, 24)
+    refused(lambda: new_images.load("new", BYTES, image_size=(6, 4)), "leave --image-size out")
+
+
+@pytest.mark.usefixtures("here")
+def test_floats_may_lie_a_little_outside_the_range_of_the_training_images():
+    np.save("x.npy", np.array([[-0.05, 0, 1, 1.05]], np.float32))
+    assert len(new_images.load("x.npy", floats_card()).images) == 1
+    np.save("x.npy", np.array([[-3.5, 0, 1, 3.5]], np.float32))
+    assert len(new_images.load("x.npy", floats_card(range=(-3.0, 3.0))).images) == 1
+
+
+@pytest.mark.usefixtures("here")
+def test_integers_may_have_any_value_that_a_pixel_can_have():
+    card = floats_card(integer_pixels=True, range=(9.0, 300.0))
+    for dtype, values in (("u1", [0, 1, 254, 255]), ("i2", [0, 1, 256, 300])):
+        np.save("x.npy", np.array([values], dtype))
+        assert len(new_images.load("x.npy", card).images) == 1
+    np.save("x.npy", np.array([[0, 1, 2, 301]], "i2"))
+    refused(lambda: new_images.load("x.npy", card), "integers in 0 to 300, as in training")
+
+
+def test_a_pickle_keeps_its_parts(models_here, call):
+    import pickle
+
+    x, y = own("x_train").reshape(70, -1), own("y_train")
+    parts = (x[:40], y[:40]), (x[40:50], y[40:50]), (x[50:], y[50:])
+    Path("tutorial.pkl").write_bytes(pickle.dumps(parts))
+    card = floats_card(image_shape=None, pixels=48, integer_pixels=True)
+    for part, n in ((None, 20), ("valid", 10), ("all", 70)):
+        assert len(new_images.load("tutorial.pkl", card, part).images) == n
+
+
+# ---- refused by both commands ----------------------------------------------------------------
+
+
+def pixels(low: float, high: float, dtype: str = "u1", n: int = 48) -> np.ndarray:
+    return np.linspace(low, high, n).astype(dtype)[None]
+
+
+BAD_IMAGES = {
+    "no such data": ("stack", "mnits", None, "did you mean mnist?"),
+    "no such path": ("stack", "none/here", None, "or a path"),
+    "too few pixels": ("stack", "x.npy", pixels(0, 255, n=49), "expected 8 x 6, as in training"),
+    "turned": ("stack", "x.npy", pixels(0, 255).reshape(1, 6, 8), "got 6 x 8; prepare them"),
+    "floats": ("stack", "x.npy", pixels(0, 1, "f4"), "integers in 0 to 255, as in training, got"),
+    "16 bits": ("stack", "x.npy", pixels(0, 65535, "u2"), "got integers in 0 to 65535; scale"),
+    "negative": ("stack", "x.npy", pixels(-1, 255, "i2"), "got integers in -1 to 255"),
+    "integers": ("f", "x.npy", pixels(0, 1, n=4), "floats in 0 to 1, as in training, got integers"),
+    "bytes as floats": ("f", "x.npy", pixels(0, 255, "f4", 4), "got floats in 0 to 255; scale"),
+    "about zero": ("f", "x.npy", pixels(-1, 1, "f4", 4), "got floats in -1 to 1; scale"),
+    "grey": ("c", "pets", None, "expected 4 x 5 x 3, as in training, got 4 x 5; convert them to c"),
+    "colour": ("pets_run", "rgb", None, "got 4 x 5 x 3; convert them to grey"),
+    "no part": ("stack", "own.npz --part valid", None, "train, test or all of own.npz"),
+    "size of an array": ("stack", "own.npz --image-size 8 6", None, "a folder of images"),
+    "another size": ("pets_run", "pets --image-size 5 4", None, "leave --image-size out"),
+    "no size": ("pets_run", "pets --image-size 0 4", None, "images of 1 to"),
+    "broken": ("stack", "x.npz", b"PK broken", "x.npz"),
+    "broken picture": ("pets_run", "x.png", b"\x89PNG", "x.png"),
+    "not finite": ("f", "x.npy", pixels(0, np.nan, "f4", 4), "finite"),
+    "unknown flag": ("stack", "own.npz --hidden 3", None, "--hidden"),
+    "no images": ("stack", "", None, "IMAGES"),
+    "unwritable": ("stack", "own.npz --out own.npz/x.npy", None, "cannot write own.npz/x.npy"),
+}
+
+
+@pytest.mark.parametrize("main", [predict.main, transform.main], ids=["predict", "transform"])
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_images_of_another_kind_are_one_line_and_write_nothing(call, models_here, main, name):
+    run, argv, content, words = BAD_IMAGES[name]
+    save_classifier("f")
+    colour = dict(image_shape=(4, 5, 3), pixels=60, integer_pixels=True, range=(9.0, 200.0))
+    save_classifier("c", **colour)
+    picture(Path("rgb/1.png"), np.full((4, 5, 3), [1, 2, 3]))
+    if isinstance(content, bytes):
+        Path(argv).write_bytes(content)
+    elif content is not None:
+        np.save(argv, content)
+    before = written(models_here)
+    status, out, err = call(main, run, *argv.split())
+    assert (status, out) == (2, "")
+    assert_one_line(err)
+    assert words in err
+    assert written(models_here) == before
