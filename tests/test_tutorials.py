@@ -1,6 +1,7 @@
 """Every tutorial page runs from top to bottom, in a fresh kernel, without a warning.
 
-The cells are those of the published pages, on fewer images for fewer epochs; see `dae_jax.tutorial`.
+The cells are those of the published pages, on fewer images for fewer epochs; see
+`dae_jax.tutorial`.
 """
 
 import re
