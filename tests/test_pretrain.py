@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +15,13 @@ import pytest
 from PIL import Image
 
 from dae_jax import console, pretrain, training
+from dae_jax.runs import stack
+from dae_jax.settings import shared
+from dae_jax.settings.pretrain import PRESETS, Settings
 from helpers import ROOT, assert_one_line, contents, files, read_json, refused
 from small_stack import (
     FLAGS,
+    LEVELS,
     SEED,
     STACK,
     UNTRAINED,
@@ -225,6 +230,29 @@ def test_a_layer_in_a_folder_without_a_run_is_not_used(pretrain_small, sweep, wh
     shutil.copy(sweep.run / f"seed_{SEED + 1}" / "layer_1.safetensors", "r")
     assert pretrain_small().status == 0
     assert_same_run("r", whole.run)
+
+
+# ---- presets ---------------------------------------------------------------------------------
+
+
+def test_a_preset_sets_the_flags_that_are_not_given_and_no_others(pretrain_small, monkeypatch):
+    usual = Settings()
+    recipe = replace(
+        usual,
+        preset="best",
+        finetuning=replace(usual.finetuning, weight_decay=0.125, dropout=(0.1, 0.25)),
+        pretraining=replace(usual.pretraining, noise=("gaussian",), shuffle=True),
+    )
+    monkeypatch.setitem(PRESETS, "best", recipe)
+    monkeypatch.setattr(stack, "pretrain", lambda run: None)  # as if stopped before training
+    assert pretrain_small("--preset", "best", "--dropout", "0", "0").status == 130
+    got = shared.from_json(Settings, read_json("r/config.json"))
+    assert got.preset == "best"
+    # a given flag counts even if its value is the default of another preset
+    assert got.finetuning.dropout == (0, 0)
+    assert got.finetuning.weight_decay == 0.125
+    assert (got.pretraining.noise, got.pretraining.shuffle) == (("gaussian",), True)
+    assert got.stack.hidden == (12, 8) and got.pretraining.corruption == LEVELS
 
 
 # ---- refused ---------------------------------------------------------------------------------

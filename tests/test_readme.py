@@ -1,18 +1,16 @@
-"""The README is true: its Python runs, and its commands are commands."""
+"""The README is true: its Python runs, its commands parse, its numbers are those of reports."""
 
-import json
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
-from dae_jax import console as command
 from dae_jax import predict, reproduce, transform
-from dae_jax.settings import pretrain as pretrain_config
-from dae_jax.settings import train as config
+from dae_jax.settings import pretrain, shared, train
+from helpers import ROOT, read_json
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
+RESULTS = ROOT / "results"
 PATTERN = r"^ {4}(?:.*&& )?python -m dae_jax\.(\w+)(.*?)(?: +#.*)?$"
 COMMANDS = re.findall(PATTERN, README, re.MULTILINE)
 
@@ -25,7 +23,7 @@ def test_the_python_in_the_readme_runs():
     assert float(names["value"]) > 0
 
 
-def test_there_are_commands_of_every_kind_in_the_readme():
+def test_the_readme_has_commands_of_every_kind():
     assert len(COMMANDS) > 12
     assert {name for name, _ in COMMANDS} == {
         "train",
@@ -37,35 +35,29 @@ def test_there_are_commands_of_every_kind_in_the_readme():
 
 
 @pytest.mark.parametrize(("name", "flags"), COMMANDS)
-def test_the_commands_in_the_readme_are_understood(name, flags):
+def test_the_commands_in_the_readme_parse(name, flags):
     kinds = {
-        "train": (config.Config, config.validate),
-        "pretrain": (pretrain_config.Config, pretrain_config.validate),
-        "reproduce": (reproduce.Config, lambda settings: None),
-        "predict": (predict.Config, None),
-        "transform": (transform.Config, None),
+        "train": train.Settings,
+        "pretrain": pretrain.Settings,
+        "reproduce": reproduce.Settings,
+        "predict": predict.Settings,
+        "transform": transform.Settings,
     }
-    kind, validate = kinds[name]
     if "--help" in flags:
         return
-    # the settings of predict and transform have no defaults that could be filled in
-    default = kind() if validate else None
-    settings = command.parse(kind, shlex.split(flags), f"python -m dae_jax.{name}", default)
-    if validate:
-        validate(settings)
+    settings = shared.parse(kinds[name], shlex.split(flags))
+    if isinstance(settings, train.Settings | pretrain.Settings):
+        settings.check()
 
 
 def test_the_pictures_in_the_readme_are_there():
     for path in re.findall(r"!\[.*?\]\((.*?)\)", README):
-        assert (Path(__file__).parent.parent / path).exists(), path
+        assert (ROOT / path).exists(), path
 
 
-RESULTS = Path(__file__).parent.parent / "results"
-
-
-@pytest.mark.parametrize("preset", pretrain_config.PRESETS)
+@pytest.mark.parametrize("preset", pretrain.PRESETS)
 def test_the_errors_of_the_presets_are_those_of_the_reports(preset):
-    report = json.loads((RESULTS / f"sda-{preset}" / "report.json").read_text())
+    report = read_json(RESULTS / f"sda-{preset}" / "report.json")
     (row,) = re.findall(rf"^\| `--preset {preset}`.*$", README, re.MULTILINE)
     for name in ("valid_error", "test_error"):
         numbers = report[name]
@@ -75,7 +67,7 @@ def test_the_errors_of_the_presets_are_those_of_the_reports(preset):
 
 
 def test_the_numbers_of_the_comparison_are_those_of_its_report():
-    report = json.loads((RESULTS / "sda-labels" / "compare.json").read_text())
+    report = read_json(RESULTS / "sda-labels" / "compare.json")
     _, below = README.split(f"`{report['command']}`")
     gains = {(d["labels"], d["arm"]): d for d in report["differences"]}
     for labels in report["config"]["comparison"]["labels"]:
@@ -83,8 +75,8 @@ def test_the_numbers_of_the_comparison_are_those_of_its_report():
         cells = {r["arm"]: r for r in report["rows"] if r["labels"] == labels}
         for arm in ("pretrained", "random", "frozen"):
             low, high = cells[arm]["test_interval"]
-            told = f"{100 * cells[arm]['test_mean']:.2f} ({100 * low:.2f} to {100 * high:.2f})"
-            assert told in row
+            words = f"{100 * cells[arm]['test_mean']:.2f} ({100 * low:.2f} to {100 * high:.2f})"
+            assert words in row
         gain = gains[labels, "random"]
         half = gain["mean"] - gain["interval"][0]
         assert f"{100 * gain['mean']:.2f} ± {100 * half:.2f}" in row

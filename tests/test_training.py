@@ -1,4 +1,4 @@
-"""The loop: what a scan must share with a plain loop, and a sweep with its members alone."""
+"""The loop: a scan equals a plain loop, and a sweep its members alone."""
 
 from functools import partial
 
@@ -15,10 +15,11 @@ from helpers import refused
 
 V, H = 16, 6
 DATA = np.random.default_rng(0).integers(0, 256, (43, V), np.uint8)
+SGD = training.optimiser("sgd", 0.1)  # one object: the same program in many tests
 
 
 def dae(level=0.3, cost=ae.denoising_cost):
-    return jax.tree_util.Partial(cost, level=jnp.float32(level), pixel_scale=jnp.float32(255))
+    return training.bind(cost, level=level, pixel_scale=255)
 
 
 def begin(optimizer, seed=1):
@@ -26,7 +27,7 @@ def begin(optimizer, seed=1):
 
 
 def train(level=0.3, *, data=DATA, optimizer=None, epochs=3, batch_size=10, **how):
-    optimizer = optimizer or training.optimiser("sgd", 0.1)
+    optimizer = optimizer or SGD
     reports = training.fit(
         dae(level),
         begin(optimizer),
@@ -47,14 +48,14 @@ def assert_same(a, b):
 
 def test_the_scan_equals_a_plain_loop():
     told, state = train(epochs=2)
-    params = ae.init_tutorial(1, V, H)
+    params, graded = ae.init_tutorial(1, V, H), jax.jit(jax.value_and_grad(ae.cost))
     costs = []
     for epoch in range(2):
         for i in range(4):
             x = jnp.asarray(DATA[10 * i : 10 * i + 10] / np.float32(255))
             key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), epoch), i)
             x_tilde = corruption.mask(key, x, 0.3)
-            value, grads = jax.value_and_grad(ae.cost)(params, x, x_tilde)
+            value, grads = graded(params, x, x_tilde)
             params = jax.tree.map(lambda p, g: p - jnp.float32(0.1) * g, params, grads)
             costs.append(float(value))
     assert [epoch for epoch, _ in told] == [1, 2]
@@ -69,7 +70,7 @@ def test_the_remainder_is_dropped_and_no_row_is_read_twice():
     assert_same(state, cut_state)
 
 
-def test_nothing_is_compiled_after_the_first_epoch_nor_for_another_level_or_rate():
+def test_another_epoch_level_or_rate_recompiles_nothing():
     traces = []
 
     def counted(*args, **kwargs):
@@ -94,7 +95,7 @@ def test_nothing_is_compiled_after_the_first_epoch_nor_for_another_level_or_rate
 
 
 def test_the_state_is_donated():
-    optimizer = training.optimiser("sgd", 0.1)
+    optimizer = SGD
     state = begin(optimizer)
     W = state.params.W
     next(
@@ -107,14 +108,7 @@ def test_the_state_is_donated():
     assert W.is_deleted()
 
 
-@pytest.fixture
-def _lenient_dtypes():
-    """Optax's own Adam mixes its integer step count with floats, which is its business."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
-
-
-@pytest.mark.usefixtures("_lenient_dtypes")
+@pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
 def test_every_optimiser_lowers_the_cost(name):
     rate = 0.01 if name == "adam" else 0.05
@@ -122,12 +116,12 @@ def test_every_optimiser_lowers_the_cost(name):
     assert told[-1][1] < told[0][1]
 
 
-def test_any_optax_optimiser_does():
+def test_any_optimiser_of_optax_can_be_used():
     told, _ = train(optimizer=optax.chain(optax.clip_by_global_norm(1.0), optax.lion(1e-3)))
     assert np.isfinite(told[-1][1])
 
 
-def test_optimisers_are_the_textbooks():
+def test_sgd_is_that_of_optax():
     told, state = train(optimizer=training.optimiser("sgd", 0.2))
     again, plain = train(optimizer=optax.sgd(0.2))
     assert told == again
@@ -141,7 +135,7 @@ def test_noise_differs_from_step_to_step_and_epoch_to_epoch():
         jax.debug.callback(lambda k: seen.append(tuple(k.tolist())), jax.random.key_data(key))
         return ae.denoising_cost(params, batch, key, level=level, pixel_scale=pixel_scale)
 
-    optimizer = training.optimiser("sgd", 0.1)
+    optimizer = SGD
     for _ in training.fit(
         dae(0.3, spy),
         begin(optimizer),
@@ -155,7 +149,7 @@ def test_noise_differs_from_step_to_step_and_epoch_to_epoch():
     assert len(seen) == len(set(seen)) == 12
 
 
-def test_shuffling_visits_every_image_once_an_epoch_in_another_order():
+def test_shuffling_visits_every_image_once_per_epoch_in_a_new_order():
     orders = []
 
     def spy(params, batch, key):
@@ -183,7 +177,7 @@ def test_shuffling_visits_every_image_once_an_epoch_in_another_order():
     assert list(first) != list(second)
 
 
-@pytest.mark.usefixtures("_lenient_dtypes")
+@pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("how", [{}, {"shuffle": True}])
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_bit(how, name):
@@ -209,14 +203,14 @@ def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_bit(how, name):
 
 @pytest.mark.parametrize("n", [2, 3, 11])
 def test_a_sweeps_members_are_the_runs_alone(n):
-    # of the two devices that conftest.py asks for, 3 members take one, and 11 need padding
+    # of the two devices of conftest.py, 3 members take one, and 11 need padding
     assert len(jax.devices()) == 2
     assert training.member_mesh(n).size == {2: 2, 3: 1, 11: 2}[n]
     levels = np.linspace(0, 1, n).tolist()
-    optimizer = training.optimiser("sgd", 0.1)
-    states = training.stack([begin(optimizer) for _ in levels])
+    optimizer = SGD
+    params = [ae.init_tutorial(1, V, H) for _ in levels]
+    costs, states = training.sweep([dae(level) for level in levels], params, optimizer)
     keys = jnp.stack([jax.random.key(0) for _ in levels])
-    costs = training.stack([dae(level) for level in levels])
     reports = [
         (r.cost, jax.device_get(r.state))
         for r in training.fit(
@@ -230,9 +224,9 @@ def test_a_sweeps_members_are_the_runs_alone(n):
         assert_same(training.member(reports[-1][1], i), state)
 
 
-def test_members_at_once_as_on_a_gpu_do_what_members_in_turn_do(monkeypatch):
+def test_members_trained_at_once_as_on_a_gpu_equal_members_trained_in_turn(monkeypatch):
     monkeypatch.setattr(training, "_one_after_another", lambda mesh: False)
-    optimizer = training.optimiser("sgd", 0.1)
+    optimizer = SGD
     levels = [0.0, 0.3, 0.5]
     fit = training.fit(
         training.stack([dae(level) for level in levels]),
@@ -257,7 +251,7 @@ def test_a_sweep_compiles_once():
         traces.append(1)
         return ae.denoising_cost(*args, **kwargs)
 
-    optimizer = training.optimiser("sgd", 0.1)
+    optimizer = SGD
     costs = training.stack([dae(level, counted) for level in (0.0, 0.2, 0.4)])
     fit = training.fit(
         costs,
@@ -279,8 +273,8 @@ def test_an_impossible_batch_size_is_refused_before_anything_runs(batch_size):
 
 
 @pytest.mark.parametrize(("rate", "finite"), [(0.1, True), (np.inf, False)])
-def test_a_report_knows_when_costs_or_parameters_are_not_finite(rate, finite):
-    """One step: its cost is that of the first parameters, and good; its outcome is not."""
+def test_a_report_says_whether_costs_and_parameters_are_finite(rate, finite):
+    """One step: its cost is that of the first parameters and finite; its result is not."""
     optimizer = training.optimiser("sgd", rate)
     (report,) = training.fit(
         dae(),
@@ -300,9 +294,9 @@ def test_a_report_knows_when_costs_or_parameters_are_not_finite(rate, finite):
 
 @pytest.mark.parametrize("how", [{}, {"shuffle": True}])
 def test_members_with_images_of_their_own_are_the_runs_alone(how):
-    # again 5 members on 2 devices, so that the last one is there twice
+    # 5 members on 2 devices: the last one is repeated
     data = np.random.default_rng(1).integers(0, 256, (5, 43, V), np.uint8)
-    levels, optimizer = [0.0, 0.1, 0.2, 0.3, 0.5], training.optimiser("sgd", 0.1)
+    levels, optimizer = [0.0, 0.1, 0.2, 0.3, 0.5], SGD
     fit = training.fit(
         training.stack([dae(level) for level in levels]),
         training.stack([begin(optimizer) for _ in levels]),
@@ -322,7 +316,7 @@ def test_members_with_images_of_their_own_are_the_runs_alone(how):
         assert_same(training.member(reports[-1][1], i), state)
 
 
-def test_the_batch_size_is_held_against_the_images_of_one_member():
+def test_the_batch_size_is_compared_with_the_images_of_one_member():
     with pytest.raises(InputError, match=r"expected 1 to 5.*got 6"):
         training.fit(
             dae(),
@@ -342,7 +336,7 @@ WEIGHTS = ae.init_tutorial(1, V, H, b=np.arange(H), b_prime=np.ones(V))
 
 
 def steps(optimizer, n):
-    """What n updates with the gradient 1 (everywhere) add to `WEIGHTS`, one after another."""
+    """The n updates of `WEIGHTS` if every gradient is 1."""
     params, state, update = WEIGHTS, optimizer.init(WEIGHTS), jax.jit(optimizer.update)
     ones = jax.tree.map(jnp.ones_like, WEIGHTS)
     for _ in range(n):
@@ -351,7 +345,7 @@ def steps(optimizer, n):
         yield updates
 
 
-def test_weight_decay_pulls_at_the_matrices_and_at_no_bias():
+def test_weight_decay_applies_to_matrices_and_not_to_biases():
     optimizer = training.optimiser("sgd", 0.1, weight_decay=0.01)
     W = np.asarray(WEIGHTS.W, float)
     for updates in steps(optimizer, 3):
@@ -377,7 +371,7 @@ def test_weight_decay_is_the_gradient_of_half_the_squared_norm():
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), updates, by_hand)
 
 
-@pytest.mark.usefixtures("_lenient_dtypes")
+@pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_decay_multiplies_the_steps_after_every_epoch(name):
     decayed = training.optimiser(name, 0.1, decay=0.5, updates=3)
@@ -391,7 +385,7 @@ def test_decay_multiplies_the_steps_after_every_epoch(name):
         )
 
 
-@pytest.mark.usefixtures("_lenient_dtypes")
+@pytest.mark.usefixtures("standard_promotion")
 def test_decay_counts_the_epochs_of_fit():
     gradient = jnp.float32(2)
     optimizer = training.optimiser("sgd", 0.1, decay=0.5, updates=4)
@@ -409,9 +403,9 @@ def test_decay_counts_the_epochs_of_fit():
     np.testing.assert_allclose(w, 1 - np.cumsum(per_epoch), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.usefixtures("_lenient_dtypes")
+@pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("name", ["adamw", "rmsprop", "lion", "adagrad", "adafactor"])
-def test_any_optimiser_of_optax_is_known_by_its_name(name):
+def test_any_optimiser_of_optax_has_its_own_name(name):
     mine = steps(training.optimiser(name, 0.01), 3)
     optaxs = steps(getattr(optax, name)(0.01), 3)
     for ours, theirs in zip(mine, optaxs, strict=True):
@@ -437,6 +431,37 @@ def test_an_unknown_optimiser_is_one_line_with_what_to_try(name, told):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Optax's, of dpsgd
 @pytest.mark.parametrize("name", ["lbfgs", "dpsgd", "Schedule"])
-def test_what_wants_more_than_a_learning_rate_is_refused_too(name):
-    """Line searches ask for the cost itself, private descent for its noise: `fit` has neither."""
+def test_optimisers_that_need_more_than_a_learning_rate_are_refused_too(name):
+    """Line searches need the cost itself, private descent its noise: `fit` passes neither."""
     refused(lambda: training.optimiser(name, 0.1), "optimiser", name)
+
+
+# ---- costs with their numbers, and sweeps of them --------------------------------------------
+
+
+def test_bound_numbers_are_traced_arrays_and_none_stays_none():
+    def cost(params, batch, key, a, b, c):
+        return a * params + b[0] - b[1] if c is None else jnp.float32(0)
+
+    bound = training.bind(cost, a=2, b=(0.5, 3), c=None)
+    assert float(bound(jnp.float32(4), None, None)) == 5.5
+    assert [leaf.dtype for leaf in jax.tree.leaves(bound)] == [jnp.float32] * 3
+    other = training.bind(cost, a=1, b=(0, 0), c=None)
+    assert jax.tree.structure(other) == jax.tree.structure(bound)
+
+
+def test_a_sweep_stacks_costs_and_states_and_its_members_are_those_alone():
+    optimizer = training.optimiser("momentum", 0.1)
+    params = [ae.init_tutorial(seed, V, H) for seed in (1, 2)]
+    cost, state = training.sweep([dae(0.1), dae(0.2)], params, optimizer)
+    assert [leaf.shape for leaf in jax.tree.leaves(cost)] == [(2,), (2,)]
+    for i, one in enumerate(params):
+        alone = training.start_state(one, optimizer)
+        assert_same(training.member(state, i), alone)
+    assert not params[0].W.is_deleted()
+
+
+def test_a_plain_watch_does_nothing():
+    watch = training.Watch()
+    report = training.Report(1, np.zeros(()), True, 0.1, training.State((), ()))
+    assert watch.after(report) == {} and not watch.done(1) and watch.kept == ()

@@ -1,4 +1,4 @@
-"""`--compare`: fair draws, paired numbers, one row a setting, and bad input before any training."""
+"""`--compare`: fair draws, paired numbers, one row per network, and errors before training."""
 
 import json
 from pathlib import Path
@@ -7,52 +7,44 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dae_jax import console as command
 from dae_jax import pretrain
 from dae_jax.evaluation import mean_interval
-from dae_jax.runs import comparison as compare
+from dae_jax.runs import comparison
+from helpers import assert_one_line, read_json
 
 SMALL = ("--hidden", "12", "8", "--corruption", "0.1", "--pretrain-epochs", "2")
 SMALL += ("--finetune-epochs", "3", "--batch-size", "10", "--finetune-batch-size", "10")
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch, capfd):
-    """Call the command on three classes of noisy 6 x 6 images: status, output, complaints."""
-    monkeypatch.chdir(tmp_path)
+def compare(here, call):
+    """Call the command on three classes of noisy 6 x 6 images."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 200)
     x = np.clip(rng.random((3, 36))[y] + rng.normal(0, 0.1, (200, 36)), 0, 1).astype(np.float32)
     np.savez("small.npz", x=x, y=y)
-    np.savez("train-only.npz", x=x, y=y)
-
-    def call(*argv, data="small.npz"):
-        argv = ["--data", data, "--compare", "--run-dir", "r", *SMALL, *argv]
-        status = command.run(pretrain.main, argv)
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return call
+    usual = ("--data", "small.npz", "--compare", "--run-dir", "r", *SMALL)
+    return lambda *argv: call(pretrain.main, *usual, *argv)
 
 
 def test_a_draw_is_even_over_the_classes_and_each_seed_has_its_own():
     labels = np.random.default_rng(0).choice(4, 500, p=[0.5, 0.3, 0.15, 0.05])
-    drawn = compare.labelled(labels, 42, seed=1)
+    drawn = comparison.labelled(labels, 42, seed=1)
     assert len(set(drawn.tolist())) == 42
     counts = np.bincount(labels[drawn])
     assert counts.min() >= 10 and counts.max() <= 11
-    # the classes in turns: any four in a row have one of each
+    # the classes in turn: the first four are one of each
     assert set(labels[drawn[:4]].tolist()) == {0, 1, 2, 3}
-    np.testing.assert_array_equal(drawn, compare.labelled(labels, 42, seed=1))
-    assert set(drawn.tolist()) != set(compare.labelled(labels, 42, seed=2).tolist())
+    np.testing.assert_array_equal(drawn, comparison.labelled(labels, 42, seed=1))
+    assert set(drawn.tolist()) != set(comparison.labelled(labels, 42, seed=2).tolist())
 
 
-def test_a_class_that_runs_dry_leaves_its_place_to_the_others():
+def test_a_class_with_too_few_images_leaves_its_place_to_the_others():
     labels = np.array([0] * 50 + [1] * 3)
-    assert np.bincount(labels[compare.labelled(labels, 20, seed=0)]).tolist() == [17, 3]
+    assert np.bincount(labels[comparison.labelled(labels, 20, seed=0)]).tolist() == [17, 3]
 
 
-def test_the_interval_is_students():
+def test_the_interval_is_that_of_students_t():
     values = [0.031, 0.027, 0.036, 0.030, 0.029]
     mean, half = mean_interval(values)
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
@@ -60,26 +52,27 @@ def test_the_interval_is_students():
     assert mean_interval([0.5]) == (0.5, np.inf)
 
 
-def test_the_difference_is_a_paired_one():
+def test_differences_are_paired_by_seed():
     rows = [
         {"labels": 100, "arm": "pretrained", "test_errors": [0.10, 0.20, 0.30]},
         {"labels": 100, "arm": "random", "test_errors": [0.15, 0.26, 0.34]},
         {"labels": 100, "arm": "frozen", "test_errors": [0.10, 0.20, 0.30]},
     ]
-    random, frozen = compare.differences(rows, 100)
+    random, frozen = comparison.differences(rows, 100)
     assert (random["arm"], frozen["arm"]) == ("random", "frozen")
     paired = stats.ttest_rel(rows[1]["test_errors"], rows[0]["test_errors"])
     np.testing.assert_allclose(random["interval"], paired.confidence_interval(0.95), rtol=1e-9)
     assert frozen["mean"] == 0 and frozen["interval"] == [0, 0]
 
 
-def test_a_comparison_leaves_its_table_its_report_and_its_plot(call):
-    status, out, err = call("--labels", "9", "all", "--seeds", "2", "--rates", "0.1", "0.5")
+@pytest.mark.slow
+def test_a_comparison_leaves_its_table_its_report_and_its_plot(compare, call):
+    status, out, err = compare("--labels", "9", "all", "--seeds", "2", "--rates", "0.1", "0.5")
     assert (status, err) == (0, "")
-    report = json.loads(Path("r/compare.json").read_text())
+    report = read_json("r/compare.json")
     assert report["command"].startswith("python -m dae_jax.pretrain --data small.npz --compare")
     settings = [(row["labels"], row["arm"]) for row in report["rows"]]
-    assert settings == [(n, arm) for n in (9, "all") for arm in compare.ARMS]
+    assert settings == [(n, arm) for n in (9, "all") for arm in comparison.ARMS]
     for row in report["rows"]:
         # the rate was chosen on validation, and the numbers are the chosen one's
         means = [np.mean(errors) for errors in row["valid_errors_of_rates"]]
@@ -91,20 +84,18 @@ def test_a_comparison_leaves_its_table_its_report_and_its_plot(call):
     assert len(report["differences"]) == 4
     assert Path("r/compare.png").stat().st_size > 10_000
     assert not list(Path("r/compare").glob("*/*/checkpoints"))
-    # what is done is not done again
-    before = Path("r/compare.json").read_text()
+    # finished rows are not computed again
     rows = {path: path.stat().st_mtime_ns for path in Path("r/compare").glob("*/row.json")}
-    assert command.run(pretrain.main, ["--resume", "--run-dir", "r"]) == 0
+    assert call(pretrain.main, "--resume", "--run-dir", "r").status == 0
     assert all(path.stat().st_mtime_ns == time for path, time in rows.items())
-    after = json.loads(Path("r/compare.json").read_text())
-    assert after["rows"] == json.loads(before)["rows"]
+    assert read_json("r/compare.json")["rows"] == report["rows"]
 
 
-def test_a_small_budget_is_gone_through_often_enough_between_two_looks(call):
-    call("--labels", "9", "--seeds", "2", "--rates", "0.1")
+def test_few_labels_are_repeated_so_that_an_epoch_has_updates_enough(compare):
+    compare("--labels", "9", "--seeds", "2", "--rates", "0.1")
     (metrics,) = Path("r/compare").glob("labels_9_random/*/metrics.jsonl")
     costs = [json.loads(line)["cost"] for line in metrics.read_text().splitlines()]
-    # 200 updates an epoch of an easy task: one pass over 9 images would have left log 3 alone
+    # 200 updates per epoch of an easy task; one pass over 9 images would leave the cost at log 3
     assert costs[-1] < 0.5 < np.log(3)
 
 
@@ -120,8 +111,8 @@ def test_a_small_budget_is_gone_through_often_enough_between_two_looks(call):
         ("--labels 9 --seeds 2 --valid-fraction 0", "--compare: expected labelled images"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_before_anything_is_written(call, flags, words):
-    status, _, err = call(*flags.split())
+def test_impossible_comparisons_are_refused_before_anything_is_written(compare, flags, words):
+    status, _, err = compare(*flags.split())
     assert status == 2
-    assert words in err and err.count("\n") == 1
+    assert_one_line(err, words)
     assert not Path("r").exists()

@@ -1,0 +1,138 @@
+"""Shared behaviour of the commands: statuses, one line for errors, progress, Ctrl-C, start-up."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from dae_jax import console
+from dae_jax.errors import InputError
+from helpers import ROOT
+
+
+def failing(error):
+    def main(argv):
+        raise error
+
+    return main
+
+
+def test_the_exit_status_is_mains_or_0(capsys):
+    assert console.run(lambda argv: None, []) == 0
+    assert console.run(lambda argv: 130, []) == 130
+    assert console.run(lambda argv: len(argv), ["a", "b"]) == 2
+    assert capsys.readouterr() == ("", "")
+
+
+def test_errors_are_one_line_without_a_traceback(capsys):
+    assert console.run(failing(InputError("a", got=1)), []) == 2
+    assert capsys.readouterr() == ("", "error: a: got 1\n")
+    assert console.run(failing(KeyboardInterrupt()), []) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
+@pytest.mark.parametrize("error", [InputError("a"), KeyboardInterrupt()])
+def test_debug_keeps_the_traceback(error):
+    with pytest.raises(type(error)):
+        console.run(failing(error), ["--debug"])
+
+
+def test_other_errors_are_bugs_and_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError):
+        console.run(failing(ZeroDivisionError()), [])
+
+
+def test_without_arguments_those_of_the_process_are_used(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["dae-jax", "--flag"])
+    assert console.run(lambda argv: {"--flag": 3}[argv[0]]) == 3
+
+
+# ---- progress --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("epochs", "shown"),
+    [(3, [1, 2, 3]), (40, list(range(2, 41, 2))), (41, [*range(2, 41, 2), 41])],
+)
+def test_progress_is_about_twenty_plain_lines(capsys, epochs, shown):
+    with console.Progress(epochs, title="layer 1") as progress:
+        for epoch in range(1, epochs + 1):
+            progress.show(epoch, "cost 2", 12345.6, 7.8)
+    lines = [f"layer 1, epoch {i}/{epochs}  cost 2  12,346 images/s  8 s left" for i in shown]
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_progress_in_a_terminal_is_a_bar(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    with console.Progress(40, start=3) as progress:
+        progress.show(40, "cost 2", 10.0, 0.0)
+    out = capsys.readouterr().out
+    assert "40/40" in out and "cost 2" in out and "epoch 1/" not in out
+
+
+# ---- Ctrl-C ----------------------------------------------------------------------------------
+
+
+def test_the_first_ctrl_c_sets_a_flag_and_the_second_interrupts(capsys):
+    before = signal.getsignal(signal.SIGINT)
+    with console.interruptible() as pressed:
+        assert not pressed()
+        signal.raise_signal(signal.SIGINT)
+        assert pressed() and "Ctrl-C again stops at once" in capsys.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# ---- JAX -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _restored_config():
+    names = ("jax_enable_x64", "jax_default_matmul_precision", "jax_compilation_cache_dir")
+    before = {name: jax.config.values[name] for name in names}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.mark.usefixtures("_restored_config")
+def test_precision_is_that_of_products_or_of_everything():
+    console.set_up_jax("bfloat16", 1)
+    assert jax.config.values["jax_default_matmul_precision"] == "bfloat16"
+    assert not jax.config.values["jax_enable_x64"]
+    console.set_up_jax("float64", 1)
+    assert jax.config.values["jax_enable_x64"]
+
+
+@pytest.mark.usefixtures("_restored_config")
+def test_compiled_programs_are_cached_in_the_users_cache_unless_told_otherwise(tmp_path):
+    jax.config.update("jax_compilation_cache_dir", None)
+    console.set_up_jax("float32", 3)
+    cache = os.path.join(os.environ["XDG_CACHE_HOME"], "dae_jax", "xla")
+    assert jax.config.values["jax_compilation_cache_dir"] == cache
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    console.set_up_jax("float32", 1)
+    assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path)
+
+
+@pytest.mark.slow
+def test_help_and_wrong_flags_do_not_wait_for_jax():
+    code = (
+        "import sys\n"
+        "from dae_jax import console, predict, pretrain, reproduce, train, transform\n"
+        "for module in (predict, pretrain, reproduce, train, transform):\n"
+        "    assert console.run(module.main, ['--no-such-flag']) == 2\n"
+        "    try:\n"
+        "        console.run(module.main, ['--help'])\n"
+        "    except SystemExit as stop:\n"
+        "        assert stop.code == 0\n"
+        "assert not {'jax', 'optax', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
