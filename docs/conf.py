@@ -32,7 +32,7 @@ from sphinx.util.typing import stringify_annotation
 import dae_jax
 
 sys.path.insert(0, os.path.dirname(__file__))
-import house
+import reference_pages
 
 project = "dae_jax"
 author = "The dae_jax authors"
@@ -90,12 +90,12 @@ except ModuleNotFoundError:
 
 def write_reference(app: Sphinx) -> None:
     """Write the pages of the reference, before Sphinx looks for its sources."""
-    house.write(Path(app.confdir, "reference"))
+    reference_pages.write(Path(app.confdir, "reference"))
 
 
 def run_doctests(app: Sphinx) -> None:
     """Run every example of the reference."""
-    for name in house.all_modules():
+    for name in reference_pages.all_modules():
         failed, _ = doctest.testmod(importlib.import_module(name))
         if failed:
             raise ExtensionError(f"{failed} examples of {name} are wrong")

@@ -14,19 +14,21 @@ DOCS = Path(__file__).parent.parent / "docs"
 SOURCES = sorted(Path(dae_jax.__path__[0]).rglob("*.py"))
 
 
-def load_house():
-    spec = importlib.util.spec_from_file_location("house", DOCS / "house.py")
+def load_generator():
+    spec = importlib.util.spec_from_file_location("reference_pages", DOCS / "reference_pages.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-house = load_house()
-PAGES = house.pages()
+reference_pages = load_generator()
+PAGES = reference_pages.pages()
 FOLDERS = [
-    name for name in house.all_modules() if hasattr(importlib.import_module(name), "__path__")
+    name
+    for name in reference_pages.all_modules()
+    if hasattr(importlib.import_module(name), "__path__")
 ]
-MODULES = [name for name in house.all_modules() if name not in FOLDERS]
+MODULES = [name for name in reference_pages.all_modules() if name not in FOLDERS]
 
 
 def name_of(path):
@@ -35,7 +37,7 @@ def name_of(path):
 
 def test_the_reference_shows_every_module_once():
     shown = re.findall(r"^\.\. automodule:: (dae_jax[\w.]+)$", "\n".join(PAGES.values()), re.M)
-    assert sorted(shown) == sorted(house.all_modules())
+    assert sorted(shown) == sorted(reference_pages.all_modules())
 
 
 def test_the_reference_shows_every_public_name_once_and_where_it_is_defined():
@@ -47,32 +49,32 @@ def test_the_reference_shows_every_public_name_once_and_where_it_is_defined():
     assert sorted(shown) == sorted(public)
 
 
-def test_the_reference_lists_the_pages_in_the_order_of_the_house():
+def test_the_reference_lists_the_pages_in_order():
     listed = re.findall(r"^reference/(\w+)$", (DOCS / "reference.md").read_text(), re.M)
-    assert listed == [group.page for group in house.HOUSE]
+    assert listed == [group.page for group in reference_pages.GROUPS]
 
 
 def test_the_tree_has_a_line_for_every_group():
     lines = PAGES["tree.txt"].splitlines()
     assert lines[0] == "dae_jax/"
-    assert len(lines) == 1 + len(house.HOUSE)
+    assert len(lines) == 1 + len(reference_pages.GROUPS)
     words = {word.rstrip("/") for line in lines for word in line.split()}
-    assert {name.split(".")[-1] for name in house.all_modules()} <= words
+    assert {name.split(".")[-1] for name in reference_pages.all_modules()} <= words
 
 
 def test_a_module_in_no_group_is_an_error(monkeypatch):
-    monkeypatch.setattr(house, "HOUSE", house.HOUSE[:-1])
+    monkeypatch.setattr(reference_pages, "GROUPS", reference_pages.GROUPS[:-1])
     with pytest.raises(ValueError, match=r"dae_jax\.experiments"):
-        house.pages()
+        reference_pages.pages()
 
 
 def test_writing_the_reference_removes_old_pages_and_keeps_those_that_are_the_same(tmp_path):
     folder = tmp_path / "reference"
-    house.write(folder)
+    reference_pages.write(folder)
     (folder / "old.rst").write_text("")
     (folder / "runs.rst").write_text("changed")
     before = (folder / "equations.rst").stat().st_mtime_ns
-    house.write(folder)
+    reference_pages.write(folder)
     assert {path.name: path.read_text() for path in folder.iterdir()} == PAGES
     assert (folder / "equations.rst").stat().st_mtime_ns == before
 

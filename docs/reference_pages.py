@@ -34,7 +34,7 @@ class Group(NamedTuple):
         return [name for _, name, _ in inside]
 
 
-HOUSE = (
+GROUPS = (
     Group(
         "equations",
         "The equations",
@@ -78,23 +78,25 @@ def check() -> None:
     Raises:
         ValueError: One is in none or in several, or a group names one that does not exist.
     """
-    grouped = [name for group in HOUSE for name in group.modules]
-    grouped += [f"dae_jax.{group.page}" for group in HOUSE if not group.root]
+    grouped = [name for group in GROUPS for name in group.modules]
+    grouped += [f"dae_jax.{group.page}" for group in GROUPS if not group.root]
     if sorted(grouped) != sorted(all_modules()):
         differing = sorted(set(grouped) ^ set(all_modules()))
-        raise ValueError(f"docs/house.py: each module has to be in one group; see {differing}")
+        raise ValueError(
+            f"docs/reference_pages.py: each module has to be in one group; see {differing}"
+        )
 
 
 def pages() -> dict[str, str]:
     """The text of every generated file, by its name."""
     check()
-    return {f"{group.page}.rst": _page(group) for group in HOUSE} | {"tree.txt": tree()}
+    return {f"{group.page}.rst": _page(group) for group in GROUPS} | {"tree.txt": tree()}
 
 
 def tree() -> str:
     """The package as a tree, with one line per group."""
     lines = ["dae_jax/"]
-    for group in HOUSE:
+    for group in GROUPS:
         names = " ".join(name.split(".")[-1] for name in group.modules)
         lines.append(
             f"  {names:60}{group.about}" if group.root else f"  {group.page + '/':15}{names}"
