@@ -99,7 +99,7 @@ def _facts_of(about: Row) -> Row:
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         cpu = next(line.split(": ")[1] for line in lines if line.startswith("model name"))
-    facts = {"date": str(datetime.date.today()), "cpu": cpu, "cores": console._cores()} | about
+    facts = {"date": str(datetime.date.today()), "cpu": cpu, "cores": console.cores()} | about
     for name in ("jax", "torch", "numpy"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             facts[name] = importlib.metadata.version(name)

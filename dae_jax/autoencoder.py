@@ -3,12 +3,13 @@ r"""The denoising autoencoder (dA): equations (1) to (4) of the tutorial as pure
 .. math::
     y &= s(\tilde x W + b)          && (1) \\
     z &= s(y W' + b')               && (2) \\
-    W' &= W^T                       && (3), tied weights \\
+    W' &= W^T                       && (3) \\
     L_H(x, z) &= -\sum_k [x_k \log z_k + (1 - x_k) \log(1 - z_k)]   && (4)
 
-with :math:`s` the logistic sigmoid and :math:`\tilde x` a corrupted copy of :math:`x`
-(deeplearning.net tutorial, "Denoising Autoencoders"; Vincent et al., ICML 2008). A model is its
-parameters; every function below takes them as its first argument and keeps no state.
+Weights that satisfy (3) are called tied. :math:`s` is the logistic sigmoid and :math:`\tilde x` a
+corrupted copy of :math:`x` (deeplearning.net tutorial, "Denoising Autoencoders"; Vincent et al.,
+ICML 2008). A model is its parameters; every function below takes them as its first argument and
+keeps no state.
 """
 
 from typing import Literal, NamedTuple
@@ -58,6 +59,7 @@ class UntiedParams(NamedTuple):
 
 
 AnyParams = Params | UntiedParams
+"""The parameters of a dA, tied or untied."""
 
 
 def init(

@@ -9,7 +9,7 @@ from typing import Any
 
 from dae_jax.errors import InputError
 
-__all__ = ["Progress", "interruptible", "run", "set_up_jax"]
+__all__ = ["Progress", "cores", "interruptible", "run", "set_up_jax"]
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
@@ -47,7 +47,7 @@ def set_up_jax(precision: str, n_members: int) -> None:
         jax.config.update("jax_default_matmul_precision", precision)
     if n_members > 1:
         with contextlib.suppress(RuntimeError):  # the devices are already set up: use them
-            jax.config.update("jax_num_cpu_devices", min(n_members, _cores()))
+            jax.config.update("jax_num_cpu_devices", min(n_members, cores()))
     if not jax.config.values["jax_compilation_cache_dir"]:
         cache = os.path.join(platformdirs.user_cache_dir("dae_jax"), "xla")
         jax.config.update("jax_compilation_cache_dir", cache)
@@ -57,7 +57,8 @@ def set_up_jax(precision: str, n_members: int) -> None:
     warnings.filterwarnings("ignore", message=".*persistent compilation cache")
 
 
-def _cores() -> int:
+def cores() -> int:
+    """The number of CPU cores that this process may use."""
     available = getattr(os, "sched_getaffinity", None)
     return len(available(0)) if available else os.cpu_count() or 1
 

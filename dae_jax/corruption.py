@@ -133,7 +133,7 @@ def corrupt(
 
 
 def drop(
-    key: Key[Array, ""], y: Float[AnyArray, "..."], level: Float[AnyArray, ""]
+    key: Key[Array, ""], y: Float[AnyArray, "..."], level: float | Float[AnyArray, ""]
 ) -> Float[Array, "..."]:
     r"""Dropout: :math:`y_i m_i / (1 - q)`, with :math:`m_i \sim \mathrm{Bernoulli}(1 - q)`.
 

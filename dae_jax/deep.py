@@ -50,6 +50,7 @@ ACTIVATIONS: dict[str, Callable[..., Array]] = {
     "softplus": jax.nn.softplus,
     "linear": lambda a: a,
 }
+"""The activations, by name."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class Untied(NamedTuple):
 
 
 Params = Tied | Untied
+"""The parameters of a deep autoencoder, tied or untied."""
 
 
 def init(key: Key[Array, ""], architecture: Architecture, *, gain: float = 1.0) -> Params:

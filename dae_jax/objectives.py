@@ -27,7 +27,9 @@ __all__ = [
 ]
 
 AnyArray = jax.Array | np.ndarray
+"""An array on a device or in the host's memory."""
 OBJECTIVES = "cross-entropy", "squared-error"
+"""The names of the costs of a reconstruction."""
 
 
 def reconstruction(

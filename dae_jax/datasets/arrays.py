@@ -39,6 +39,7 @@ IDX_NAMES = {
     "test_images": "t10k-images-idx3-ubyte",
     "test_labels": "t10k-labels-idx1-ubyte",
 }
+"""The names of MNIST's four IDX files."""
 
 _IDX_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 _HEADER_BYTES = 1 << 14  # An IDX header has at most 1,024 bytes; NumPy accepts at most 10,000.

@@ -16,6 +16,7 @@ from dae_jax.errors import InputError
 __all__ = ["IMAGE_SUFFIXES", "image_names", "read_image_folder"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+"""The endings of image files, in lower case."""
 
 # Pillow would try its other formats too, and some of them start other programs (EPS).
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")

@@ -22,6 +22,7 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
 )
+"""The servers that MNIST is downloaded from, in this order."""
 
 # Size and SHA-256 of the decompressed content: the compressed files differ between mirrors.
 _MNIST = {

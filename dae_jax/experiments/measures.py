@@ -93,6 +93,7 @@ class Planes(dict[str, np.ndarray]):
 
 Numbers = dict[str, float]
 Measure = Callable[[Outcome], Numbers]
+"""A function of a seed's models and data that returns numbers by name."""
 
 
 def pixel_error(*names: str) -> Measure:

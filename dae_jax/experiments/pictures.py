@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 Picture = Callable[[Outcome], "np.ndarray | Figure"]
+"""A function of a seed's models and data that returns a sheet of bytes or a diagram."""
 
 
 def scatter(titles: Mapping[str, str]) -> Picture:

@@ -12,10 +12,12 @@ from dae_jax.files import write_whole
 __all__ = ["MARKS", "PROG", "check", "in_markdown", "put_table", "read", "show", "summarise"]
 
 PROG = "python -m dae_jax.reproduce"
+"""The command that makes the reports."""
 MARKS = (
     "<!-- results: made by python -m dae_jax.reproduce --table README.md -->",
     "<!-- end of results -->",
 )
+"""The lines of a Markdown file between which the table is written."""
 
 
 def read(experiments: dict[str, Experiment], reports: Path) -> dict[str, dict[str, Any]]:

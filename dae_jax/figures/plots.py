@@ -30,7 +30,8 @@ __all__ = [
     "scatter",
 ]
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe & Ito 2008
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+"""Colours that colour-blind readers can tell apart (Okabe & Ito 2008)."""
 
 
 def learning_curves(

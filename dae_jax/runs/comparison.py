@@ -35,6 +35,7 @@ from dae_jax.settings.pretrain import Settings
 __all__ = ["ARMS", "differences", "labelled", "run"]
 
 ARMS = ("pretrained", "random", "frozen")
+"""The three classifiers that are compared."""
 LEAST_UPDATES = 200  # between two looks at the validation images: few labels are repeated
 
 

@@ -164,7 +164,8 @@ class Settings:
         shared.check_resume(self.output)
 
 
-TUTORIAL_UPDATES = 37_500  # 15 epochs of 50,000 images in minibatches of 20
+TUTORIAL_UPDATES = 37_500
+"""The updates of the tutorial's run: 15 epochs of 50,000 images in minibatches of 20."""
 TUTORIAL_EPOCHS = 15
 
 
