@@ -1,4 +1,4 @@
-"""What is imported is declared, and what is declared is used."""
+"""What is imported is declared, what is declared is used, and the citation is of this version."""
 
 import ast
 import re
@@ -8,6 +8,8 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+
+import dae_jax
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -71,3 +73,7 @@ def test_what_is_imported_is_declared(place):
 def test_what_is_declared_is_imported_or_has_a_reason():
     used = {name for place in PLACES for m in imported(place) for name in distributions(m)}
     assert declared(*EXTRAS) - used == set(NOT_IMPORTED)
+
+
+def test_the_citation_is_of_this_version():
+    assert f"\nversion: {dae_jax.__version__}\n" in (ROOT / "CITATION.cff").read_text()
