@@ -22,6 +22,7 @@ PLACES = {
     "tests": ("test",),
     "docs": ("docs",),
     "benchmarks": ("bench", "experiments"),
+    "noxfile.py": ("dev",),
 }
 NOT_IMPORTED = {
     "furo": "the site's theme, named in docs/conf.py",
