@@ -1,6 +1,8 @@
 """The setting of every test: strict dtypes, checked shapes, two devices; and shared fixtures."""
 
 import os
+import platform
+from importlib.metadata import version
 
 # Before JAX is imported: the tests of sweeps need more than one device, on any machine.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
@@ -25,6 +27,12 @@ import trained_models  # noqa: E402
 
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def pytest_report_header() -> str:
+    """What the tests run with; a failure often belongs to one version of a library."""
+    names = ["jax", "jaxlib", "numpy", "scipy", "flax", "optax", "orbax-checkpoint", "scikit-learn"]
+    return f"Python {platform.python_version()}, " + ", ".join(f"{n} {version(n)}" for n in names)
 
 
 @pytest.fixture(autouse=True)
