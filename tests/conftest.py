@@ -35,6 +35,22 @@ def pytest_report_header() -> str:
     return f"Python {platform.python_version()}, " + ", ".join(f"{n} {version(n)}" for n in names)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep compiled programs from run to run, and share them with the processes of the tests.
+
+    Most of the time of the tests is compilation. ``pytest --cache-clear`` removes the programs.
+    """
+    if (cache := getattr(config, "cache", None)) is None:  # -p no:cacheprovider
+        return
+    settings = {
+        "jax_compilation_cache_dir": str(cache.mkdir("jax")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name.upper(), str(value))
+        jax.config.update(name, type(value)(os.environ[name.upper()]))
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the user's cache alone; the tests share one, which keeps the parsed sample."""

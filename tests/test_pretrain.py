@@ -153,7 +153,7 @@ def test_a_killed_run_resumes_to_the_same_bits(pretrain_call, here, whole):
     process = subprocess.run(
         [sys.executable, "-c", code, *FLAGS, "--run-dir", "r"],
         cwd=here,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": str(here / "jax")},
         capture_output=True,
         text=True,
         timeout=120,

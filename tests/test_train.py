@@ -221,11 +221,17 @@ def test_help_shows_groups_defaults_and_units(capfd):
 # ---- real processes, really killed -----------------------------------------------------------
 
 
+def environment(folder):
+    """That of this process, but a cache of its own, whose files may be cut off."""
+    own = {"PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": str(folder / "jax")}
+    return os.environ | own
+
+
 def start(*argv, folder):
     return subprocess.Popen(
         [sys.executable, "-m", "dae_jax.train", "--data", "small.npz", *argv],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=environment(folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -297,7 +303,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(here):
     process = subprocess.run(
         [sys.executable, "-c", code, *flags],
         cwd=here,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=environment(here) | {"PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         timeout=120,
