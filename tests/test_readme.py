@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ PATTERN = r"^ {4}(?:.*&& )?python -m dae_jax\.(\w+)(.*?)(?: +#.*)?$"
 COMMANDS = re.findall(PATTERN, README, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_python_in_the_readme_runs():
     names: dict = {}
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
@@ -64,6 +66,9 @@ def test_the_errors_of_the_presets_are_those_of_the_reports(preset):
         assert f"{numbers['mean']:.2%} ± {numbers['sd']:.2%}".replace("%", " %") in row
     assert len(report["members"]) == 3 and report["data"]["name"] == "mnist"
     assert f"`{report['command']}`" in README
+    made = {Path(figure).name for member in report["members"] for figure in member["figures"]}
+    committed = {path.name for path in (RESULTS / f"sda-{preset}").glob("*.png")}
+    assert committed and committed <= made
 
 
 def test_the_numbers_of_the_comparison_are_those_of_its_report():
