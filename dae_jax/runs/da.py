@@ -53,8 +53,8 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
         )
     writable_folder(settings.output.output_dir)
     members = []
-    for level, seed in settings.members:
-        name = f"corruption_{percent(level)}" + (f"_seed_{seed}" if t.seeds > 1 else "")
+    for how, seed in settings.members:
+        name = f"corruption_{percent(how.corruption)}" + (f"_seed_{seed}" if t.seeds > 1 else "")
         members.append(Member(name, seed))
     return runs.open_run(resolved, dataset, members, command, instead_of_mnist=instead)
 
@@ -68,7 +68,7 @@ def train(run: Run[Settings]) -> tuple[list[AnyParams], list[dict[str, Any]]] | 
     s, t = run.settings, run.settings.training
     images = run.dataset.train.images
     optimizer = training.optimiser(t.optimizer, t.learning_rate)
-    costs = [stage.denoising_cost(s.denoising(level), run.pixel_scale) for level, _ in s.members]
+    costs = [stage.denoising_cost(how, run.pixel_scale) for how, _ in s.members]
     params = [initial_params(s, seed, images.shape[1]) for _, seed in s.members]
     keys = [jax.random.key(seed) for _, seed in s.members]
     if len(params) == 1:
@@ -162,11 +162,10 @@ def finish(run: Run[Settings], params: Sequence[AnyParams], rows: Sequence[dict[
         "device": jax.devices()[0].device_kind,
     }
     results = []
-    for i, (model, (level, seed)) in enumerate(zip(params, s.members, strict=True)):
+    for i, (model, (how, seed)) in enumerate(zip(params, s.members, strict=True)):
         own = [_of_member(row, i) for row in rows]
-        how = s.denoising(level)
         result = {
-            "corruption": level,
+            "corruption": how.corruption,
             "seed": seed,
             "epochs": s.epochs,
             "cost": own[-1]["cost"],

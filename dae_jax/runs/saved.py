@@ -265,7 +265,7 @@ def _old_card(path: Path, params: AnyParams) -> Card:
         class_names=None,
         config={},
         seed=None,
-        denoising=asdict(settings.denoising(settings.corruption.corruption[0])),
+        denoising=asdict(settings.members[0][0]),
     )
 
 

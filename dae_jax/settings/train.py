@@ -110,20 +110,21 @@ class Settings:
     output: Output = field(default_factory=Output)
 
     @property
-    def members(self) -> list[tuple[float, int]]:
-        """The (level, seed) of every model to train."""
+    def members(self) -> list[tuple[Denoising, int]]:
+        """The cost and the seed of every model to train, level by level."""
+        noise, cost, decoder = self.corruption.noise, self.training.cost, self.model.decoder
         seeds = range(self.training.seed, self.training.seed + self.training.seeds)
-        return [(level, seed) for level in self.corruption.corruption for seed in seeds]
+        return [
+            (Denoising(level, noise, cost, decoder), seed)
+            for level in self.corruption.corruption
+            for seed in seeds
+        ]
 
     @property
     def epochs(self) -> int:
         """The number of epochs, once `resolved` has filled it in."""
         assert self.training.epochs is not None
         return self.training.epochs
-
-    def denoising(self, level: float) -> Denoising:
-        """The cost of the member with that corruption level."""
-        return Denoising(level, self.corruption.noise, self.training.cost, self.model.decoder)
 
     def resolved(self, data_name: str, n_images: int) -> "Settings":
         """These settings with the defaults that depend on the data filled in.
