@@ -13,12 +13,24 @@ import pytest
 from dae_jax.errors import InputError
 
 ROOT = Path(__file__).parent.parent
+SLOW = pytest.mark.slow  # for single parameters: ``pytest.param(..., marks=SLOW)``
 IDX_CODES = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}
 
 
 def key(seed: int = 7) -> jax.Array:
     """A new key object, since the tests check that each is used for one draw only."""
     return jax.random.key(seed)
+
+
+def drawn(init: Callable[[], Any], seed: int = 0) -> Any:
+    """Parameters of the shapes that `init` returns, all of them normal numbers.
+
+    They are NumPy's, since the random numbers of JAX are compiled anew for every shape.
+    """
+    rng = np.random.default_rng(seed)
+    with jax.debug_key_reuse(False):  # nothing is drawn from the keys
+        shapes = jax.eval_shape(init)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), shapes)
 
 
 def refused(call: Callable, *words: str) -> str:

@@ -15,7 +15,7 @@ RNG = np.random.default_rng(0)
 N, V, H = 7, 12, 5
 X = jnp.asarray(RNG.uniform(size=(N, V)), jnp.float32)
 X_TILDE = X * jnp.asarray(RNG.integers(0, 2, X.shape), jnp.float32)
-PARAMS = ae.init(jax.random.key(0), V, H, b=RNG.normal(size=H), b_prime=RNG.normal(size=V))
+PARAMS = ae.init_tutorial(0, V, H, b=RNG.normal(size=H), b_prime=RNG.normal(size=V))
 
 
 def oracle(params, x, x_tilde, objective):
@@ -36,7 +36,8 @@ def oracle(params, x, x_tilde, objective):
 
 @pytest.mark.parametrize("objective", ["cross-entropy", "squared-error"])
 def test_cost_and_gradients_equal_the_hand_derived_ones(objective):
-    cost, grads = jax.value_and_grad(ae.cost)(PARAMS, X, X_TILDE, objective)
+    graded = jax.jit(jax.value_and_grad(ae.cost), static_argnames="objective")
+    cost, grads = graded(PARAMS, X, X_TILDE, objective=objective)
     expected, *expected_grads = oracle(PARAMS, X, X_TILDE, objective)
     # float32 sums of about a hundred terms
     np.testing.assert_allclose(cost, expected, rtol=1e-5)
@@ -47,8 +48,8 @@ def test_cost_and_gradients_equal_the_hand_derived_ones(objective):
 def test_tied_weights_are_one_array_whose_gradient_sums_both_uses():
     assert ae.Params._fields == ("W", "b", "b_prime")
     untied = ae.UntiedParams(*PARAMS, W_prime=PARAMS.W.T)
-    tied = jax.grad(ae.cost)(PARAMS, X, X_TILDE)
-    apart = jax.grad(ae.cost)(untied, X, X_TILDE)
+    gradient = jax.jit(jax.grad(ae.cost))
+    tied, apart = (gradient(params, X, X_TILDE) for params in (PARAMS, untied))
     np.testing.assert_allclose(tied.W, apart.W + apart.W_prime.T, rtol=1e-5, atol=1e-7)
     # and neither use is zero, or the sum would show nothing
     assert np.abs(apart.W).max() > 1e-3
@@ -56,7 +57,7 @@ def test_tied_weights_are_one_array_whose_gradient_sums_both_uses():
 
 
 def test_untied_decoder_ignores_the_encoder_weights():
-    untied = ae.init(jax.random.key(0), V, H, tied=False)
+    untied = ae.init_tutorial(0, V, H, tied=False)
     assert isinstance(untied, ae.UntiedParams)
     assert not np.allclose(untied.W_prime, untied.W.T)
     code = ae.encode(untied, X)
@@ -72,18 +73,19 @@ def test_parameter_trees_are_exactly_these():
 
 
 def test_the_cost_is_averaged_over_the_minibatch():
-    once = ae.cost(PARAMS, X, X_TILDE)
-    twice = ae.cost(PARAMS, jnp.tile(X, (2, 1)), jnp.tile(X_TILDE, (2, 1)))
+    cost = jax.jit(ae.cost)
+    once = cost(PARAMS, X, X_TILDE)
+    twice = cost(PARAMS, np.tile(X, (2, 1)), np.tile(X_TILDE, (2, 1)))
     np.testing.assert_allclose(once, twice, rtol=1e-6)
 
 
 @pytest.mark.parametrize("objective", ["cross-entropy", "squared-error"])
 @pytest.mark.parametrize("tied", [True, False])
 def test_gradients_agree_with_finite_differences(objective, tied):
-    params = ae.init(jax.random.key(1), V, H, tied=tied)
+    params = ae.init_tutorial(1, V, H, tied=tied)
     # finite differences of a float32 function
     check_grads(
-        lambda p: ae.cost(p, X, X_TILDE, objective),
+        jax.jit(lambda p: ae.cost(p, X, X_TILDE, objective)),
         (params,),
         1,
         modes=["rev"],

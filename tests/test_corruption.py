@@ -10,6 +10,7 @@ from helpers import key, refused
 
 SHAPE = (500, 784)
 X = jnp.full(SHAPE, 0.25)
+shift = jax.jit(corruption.shift, static_argnames=("image_shape", "furthest"))
 
 
 @pytest.mark.parametrize("level", [0.1, 0.3, 0.5, 0.9])
@@ -114,7 +115,7 @@ def test_each_image_is_shifted_by_its_own_distance_and_all_are_equally_likely(sh
     images = np.random.default_rng(0).permuted(
         np.tile(np.arange(np.prod(shape)), (n, 1)).astype(dtype), axis=1
     )
-    out = corruption.shift(key(), images, shape, furthest)
+    out = shift(key(), images, shape, furthest)
     assert out.dtype == dtype and out.shape == images.shape
     distances = range(-furthest, furthest + 1)
     seen = [
@@ -128,12 +129,11 @@ def test_each_image_is_shifted_by_its_own_distance_and_all_are_equally_likely(sh
 
 
 def test_distance_0_shifts_nothing_and_the_key_decides():
-    images = np.arange(3 * 20, dtype=np.uint8).reshape(3, 20)
-    np.testing.assert_array_equal(corruption.shift(key(), images, (4, 5), 0), images)
-    several = np.tile(images, (20, 1))
-    one = corruption.shift(key(), several, (4, 5), 3)
-    np.testing.assert_array_equal(corruption.shift(key(), several, (4, 5), 3), one)
-    assert (corruption.shift(key(8), several, (4, 5), 3) != one).any()
+    several = np.tile(np.arange(3 * 20, dtype=np.uint8).reshape(3, 20), (20, 1))
+    np.testing.assert_array_equal(shift(key(), several, (4, 5), 0), several)
+    one = shift(key(), several, (4, 5), 3)
+    np.testing.assert_array_equal(shift(key(), several, (4, 5), 3), one)
+    assert (shift(key(8), several, (4, 5), 3) != one).any()
 
 
 def test_a_shifted_cost_gets_shifted_images_their_labels_and_another_key():
@@ -148,17 +148,17 @@ def test_a_shifted_cost_gets_shifted_images_their_labels_and_another_key():
     x, y = received.pop("batch")
     moving, rest = jax.random.split(key())
     assert received == {"params": "p", "scale": 3} and np.array_equal(y, labels)
-    np.testing.assert_array_equal(x, corruption.shift(moving, images, (2, 2), 1))
+    np.testing.assert_array_equal(x, shift(moving, images, (2, 2), 1))
     assert (x != images).any() and drawn == jax.random.uniform(rest)
 
 
 def test_the_gradient_of_a_shifted_cost_is_that_of_the_shifted_images():
-    W, images = jnp.arange(6.0), np.eye(6, dtype=np.float32)
+    W, images = jnp.arange(4.0), np.eye(4, dtype=np.float32)
 
     def cost(W, batch, key):
         return (batch[0] @ W).sum()
 
-    gradient = jax.jit(jax.grad(corruption.shifted(cost, (2, 3), 1)))(W, (images, None), key())
+    gradient = jax.jit(jax.grad(corruption.shifted(cost, (2, 2), 1)))(W, (images, None), key())
     moving, _ = jax.random.split(key())
-    expected = corruption.shift(moving, images, (2, 3), 1).sum(0)
+    expected = np.asarray(shift(moving, images, (2, 2), 1)).sum(0)
     np.testing.assert_allclose(gradient, expected)

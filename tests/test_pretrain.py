@@ -164,6 +164,7 @@ def test_a_killed_run_resumes_to_the_same_bits(pretrain_call, here, whole):
     assert_same_run("r", whole.run)
 
 
+@pytest.mark.slow
 def test_a_crash_between_the_files_of_two_members_loses_nothing(pretrain_call, sweep):
     shutil.copytree(sweep.run, "r")
     for name in (f"seed_{SEED + 1}/layer_2.safetensors", f"seed_{SEED + 2}/layer_2.safetensors"):
@@ -185,6 +186,7 @@ def test_resuming_a_finished_run_only_reports_again(pretrain_call, whole):
     assert read_json("r/report.json")["command"] == typed
 
 
+@pytest.mark.slow
 def test_more_epochs_of_fine_tuning_continue_a_shorter_run(pretrain_small, pretrain_call, whole):
     assert pretrain_small("--finetune-epochs", "3").status == 0
     assert [row["epoch"] for row in metrics("finetune")] == [1, 2, 3]
@@ -225,6 +227,7 @@ def test_a_folder_that_holds_a_run_is_left_alone(pretrain_small, whole):
     assert before == contents("r")
 
 
+@pytest.mark.slow
 def test_a_layer_in_a_folder_without_a_run_is_not_used(pretrain_small, sweep, whole):
     Path("r").mkdir()
     shutil.copy(sweep.run / f"seed_{SEED + 1}" / "layer_1.safetensors", "r")

@@ -55,6 +55,7 @@ def test_a_run_leaves_its_figures_numbers_and_parameters(train_small):
         assert image.n_frames == 4  # before the first epoch, and after each
 
 
+@pytest.mark.slow
 def test_a_sweep_has_one_folder_per_member_and_a_comparison(train_small):
     flags = ("--run-dir", "runs/s", "--corruption", "0", "0.3", "--seeds", "2")
     status, out, _ = train_small(*flags)
@@ -75,6 +76,7 @@ def test_a_sweep_has_one_folder_per_member_and_a_comparison(train_small):
     assert "filters/filters_corruption_30_small_n-hidden-16_epochs-3_seed-124.png" in out
 
 
+@pytest.mark.slow
 def test_without_epochs_other_data_gets_about_as_many_updates_as_the_tutorial(train_small):
     status, out, _ = train_small("--batch-size", "1", "--n-hidden", "2", size=())
     assert status == 0
@@ -196,6 +198,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(train_small,
     assert Path("taken").read_text() == "a file"
 
 
+@pytest.mark.slow
 def test_without_mnist_the_sample_is_used_and_this_is_said_first(train_small, monkeypatch):
     monkeypatch.setattr(mnist, "MIRRORS", ("http://127.0.0.1:9/",))
     status, out, _ = train_small("--run-dir", "r", "--epochs", "1", data=None)

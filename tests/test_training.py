@@ -11,7 +11,7 @@ import pytest
 from dae_jax import autoencoder as ae
 from dae_jax import corruption, training
 from dae_jax.errors import InputError
-from helpers import refused
+from helpers import SLOW, refused
 
 V, H = 16, 6
 DATA = np.random.default_rng(0).integers(0, 256, (43, V), np.uint8)
@@ -109,7 +109,7 @@ def test_the_state_is_donated():
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("name", ["sgd", "momentum", pytest.param("adam", marks=SLOW)])
 def test_every_optimiser_lowers_the_cost(name):
     rate = 0.01 if name == "adam" else 0.05
     told, _ = train(optimizer=training.optimiser(name, rate), epochs=20)
@@ -179,7 +179,7 @@ def test_shuffling_visits_every_image_once_per_epoch_in_a_new_order():
 
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("how", [{}, {"shuffle": True}])
-@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize("name", ["sgd", pytest.param("adam", marks=SLOW)])
 def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_bit(how, name):
     optimizer = training.optimiser(name, 0.01)
     whole, state = train(optimizer=optimizer, epochs=4, **how)
@@ -201,7 +201,7 @@ def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_bit(how, name):
     assert_same(state, jax.device_get(rest[-1].state))
 
 
-@pytest.mark.parametrize("n", [2, 3, 11])
+@pytest.mark.parametrize("n", [3, *(pytest.param(n, marks=SLOW) for n in (2, 11))])
 def test_a_sweeps_members_are_the_runs_alone(n):
     # of the two devices of conftest.py, 3 members take one, and 11 need padding
     assert len(jax.devices()) == 2
@@ -224,6 +224,7 @@ def test_a_sweeps_members_are_the_runs_alone(n):
         assert_same(training.member(reports[-1][1], i), state)
 
 
+@pytest.mark.slow
 def test_members_trained_at_once_as_on_a_gpu_equal_members_trained_in_turn(monkeypatch):
     monkeypatch.setattr(training, "_one_after_another", lambda mesh: False)
     optimizer = SGD
@@ -292,6 +293,7 @@ def test_a_report_says_whether_costs_and_parameters_are_finite(rate, finite):
 # ---- a sweep whose members have their own images ---------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{}, {"shuffle": True}])
 def test_members_with_images_of_their_own_are_the_runs_alone(how):
     # 5 members on 2 devices: the last one is repeated
@@ -404,7 +406,10 @@ def test_decay_counts_the_epochs_of_fit():
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("name", ["adamw", "rmsprop", "lion", "adagrad", "adafactor"])
+@pytest.mark.parametrize(
+    "name",
+    ["adamw", *(pytest.param(n, marks=SLOW) for n in ("rmsprop", "lion", "adagrad", "adafactor"))],
+)
 def test_any_optimiser_of_optax_has_its_own_name(name):
     mine = steps(training.optimiser(name, 0.01), 3)
     optaxs = steps(getattr(optax, name)(0.01), 3)

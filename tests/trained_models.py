@@ -1,6 +1,7 @@
-"""Two stacks and a dA for the tests of ``predict`` and ``transform``, and models made by hand."""
+"""Models for the tests of ``predict`` and ``transform``: trained ones, and some made by hand."""
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,19 @@ from safetensors.numpy import load_file
 
 from helpers import sigmoid
 
-STACK = ("--hidden", "12", "8", "--pretrain-epochs", "1", "--finetune-epochs", "2")
-STACK += ("--corruption", "0.1")
+STACK = ("--hidden", "12", "8", "--pretrain-epochs", "0", "--finetune-epochs", "2")
 
 
 def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train a stack on ``own.npz``, one on a folder of pictures, and a dA; returns the folder."""
-    from dae_jax import console, pretrain
+    """Train a stack and a dA on ``own.npz``; save a stack for the folder ``pets`` beside them.
+
+    Returns:
+        The folder of the runs `stack`, `da` and `pets_run`, and of their data.
+    """
+    from dae_jax import console, datasets, pretrain
     from dae_jax import train as dae_train
-    from dae_jax.runs import stack_report
+    from dae_jax.runs import saved, stack_report
+    from dae_jax.settings import pretrain as settings
 
     folder = tmp_path_factory.mktemp("models")
     with pytest.MonkeyPatch.context() as patch:
@@ -33,12 +38,13 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i, name in enumerate(["cat", "dog, wet"] * 20):
             picture(Path("pets", name, f"{i}.png"), rng.integers(0, 128, (4, 5)) + 127 * (i % 2))
         patch.setattr(stack_report, "_save", lambda *_: [])  # pictures take most of the time
-        for main, data, run, *flags in (
-            (pretrain.main, "own.npz", "stack", *STACK),
-            (pretrain.main, "pets", "pets_run", *STACK),
-            (dae_train.main, "own.npz", "da", "--n-hidden", "7", "--epochs", "1"),
+        for main, run, *flags in (
+            (pretrain.main, "stack", *STACK),
+            (dae_train.main, "da", "--n-hidden", "7", "--epochs", "1"),
         ):
-            assert console.run(main, ["--data", data, "--run-dir", run, *flags]) == 0
+            assert console.run(main, ["--data", "own.npz", "--run-dir", run, *flags]) == 0
+        card = saved.card("classifier", datasets.load("pets"), settings.Settings(), 1)
+        saved.save(Path("pets_run", saved.CLASSIFIER), classifier(20, 12, 8, 2), card)
     return folder
 
 
@@ -97,16 +103,24 @@ def floats_card(**other: Any) -> Any:
     return Card(**values | other)
 
 
+def classifier(*sizes: int) -> Any:
+    """A classifier of random weights, from the pixels up."""
+    from dae_jax.stacked import Classifier, Layer
+
+    rng = np.random.default_rng(1)
+    *hidden, top = (
+        Layer(rng.normal(size=pair).astype(np.float32), np.zeros(pair[1], np.float32))
+        for pair in pairwise(sizes)
+    )
+    return Classifier(tuple(hidden), top)
+
+
 def save_classifier(path: str | Path, **other: Any) -> None:
     """Save a classifier of random weights with a `floats_card`."""
     from dae_jax.runs import saved
-    from dae_jax.stacked import Classifier, Layer
 
     card = floats_card(**other)
-    rng = np.random.default_rng(1)
-    W, V = rng.normal(size=(card.pixels, 5)), rng.normal(size=(5, len(card.class_names)))
-    layers = [Layer(w.astype(np.float32), np.zeros(w.shape[1], np.float32)) for w in (W, V)]
-    saved.save(Path(path), Classifier((layers[0],), layers[1]), card)
+    saved.save(Path(path), classifier(card.pixels, 5, len(card.class_names)), card)
 
 
 def write_sweep() -> None:

@@ -79,6 +79,7 @@ def test_the_silhouette_is_that_of_its_definition(outcome):
     assert numbers["pca: silhouette"] == pytest.approx(silhouettes(codes, test.labels), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_tsne_is_computed_once_for_each_model_and_measured_in_the_plane(outcome, monkeypatch):
     from sklearn.manifold import TSNE
 

@@ -75,6 +75,7 @@ def test_the_best_epoch_is_the_one_whose_parameters_are_kept(outcome):
     assert error == min(model.valid) == model.valid[model.best_epoch - 1]
 
 
+@pytest.mark.slow
 def test_seeds_are_trained_together_as_if_alone(setup):
     (single,) = ONE.train(Setup(setup.data, (2,)), "one")
     both = setup.fitted["one"]
@@ -82,6 +83,7 @@ def test_seeds_are_trained_together_as_if_alone(setup):
     assert single.costs == both[1].costs and single.costs != both[0].costs
 
 
+@pytest.mark.slow
 def test_a_stack_is_pretrained_layer_by_layer_and_unrolled(dataset):
     setup = Setup(prepare(dataset, Images(with_valid=True)), (1,))
     model = Autoencoder(
@@ -140,6 +142,7 @@ def test_initial_parameters_are_as_declared():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choose", [True, False])
 def test_a_network_keeps_the_chosen_or_the_last_epoch(dataset, choose):
     pytest.importorskip("flax.nnx", reason="an extra: pip install '.[experiments]'")
@@ -171,6 +174,7 @@ def test_every_kind_of_declaration_is_a_model():
         assert isinstance(model, Model) and hash(model) is not None
 
 
+@pytest.mark.slow
 def test_divergence_is_one_line(dataset):
     setup = Setup(prepare(dataset, Images()), (1,))
     model = Autoencoder(

@@ -84,6 +84,7 @@ def test_diagrams_can_be_saved(outcome, tmp_path, picture):
     assert path.stat().st_size > 2000
 
 
+@pytest.mark.slow
 def test_the_plane_of_tsne_is_the_measured_one(outcome):
     axes = pictures.tsne_scatter("pca", "title")(outcome).axes[0]
     points = np.concatenate([part.get_offsets() for part in axes.collections])

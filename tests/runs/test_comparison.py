@@ -91,6 +91,7 @@ def test_a_comparison_leaves_its_table_its_report_and_its_plot(compare, call):
     assert read_json("r/compare.json")["rows"] == report["rows"]
 
 
+@pytest.mark.slow
 def test_few_labels_are_repeated_so_that_an_epoch_has_updates_enough(compare):
     compare("--labels", "9", "--seeds", "2", "--rates", "0.1")
     (metrics,) = Path("r/compare").glob("labels_9_random/*/metrics.jsonl")

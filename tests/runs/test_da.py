@@ -13,7 +13,7 @@ from dae_jax.datasets import Split
 from dae_jax.runs import checkpoints, da, saved
 from dae_jax.settings.shared import Denoising
 from dae_jax.settings.train import Corruption, Model, Settings
-from helpers import assert_one_line, files, key, sigmoid
+from helpers import SLOW, assert_one_line, files, key, sigmoid
 
 
 def test_the_parameters_are_those_of_a_plain_loop(train_small):
@@ -32,9 +32,11 @@ def test_the_parameters_are_those_of_a_plain_loop(train_small):
 @pytest.mark.parametrize(
     "flags",
     [
-        "--untied --init jax --shuffle --learning-rate 0.05",
+        pytest.param("--untied --init jax --shuffle --learning-rate 0.05", marks=SLOW),
         "--noise gaussian --cost squared-error --decoder linear --learning-rate 0.01",
-        "--noise salt-and-pepper --optimizer momentum --learning-rate 0.01",
+        pytest.param(
+            "--noise salt-and-pepper --optimizer momentum --learning-rate 0.01", marks=SLOW
+        ),
     ],
 )
 def test_other_models_train_too_and_the_names_of_their_figures_say_so(train_small, flags):
@@ -49,6 +51,7 @@ def test_other_models_train_too_and_the_names_of_their_figures_say_so(train_smal
     assert ("W_prime" in load_file("r/params.safetensors")) == ("--untied" in flags)
 
 
+@pytest.mark.slow
 def test_data_of_any_range_trains_with_the_cost_that_the_error_names(train_small):
     rng = np.random.default_rng(0)
     np.save("wide.npy", rng.normal(size=(60, 9)).astype(np.float32))

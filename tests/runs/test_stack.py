@@ -144,6 +144,7 @@ def test_several_seeds_are_each_the_run_alone(sweep, whole, pretrain_small):
 # ---- the settings of fine-tuning -------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_frozen_stack_keeps_its_pretrained_layers_to_the_bit(pretrain_small, whole):
     assert pretrain_small("--freeze").status == 0
     model = load_file("r/model.safetensors")
@@ -178,6 +179,7 @@ FINETUNING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("name", FINETUNING)
 def test_fine_tuning_with_these_flags_equals_a_plain_loop(pretrain_small, name):
@@ -211,6 +213,7 @@ def test_dropout_reaches_the_cost(pretrain_small, costs):
     assert "dropout" not in costs[1]  # so that no random numbers are drawn
 
 
+@pytest.mark.slow
 def test_shifted_images_reach_the_cost_if_they_are_requested(pretrain_small, monkeypatch):
     shifts = []
     monkeypatch.setattr(
@@ -228,6 +231,7 @@ def test_shifted_images_reach_the_cost_if_they_are_requested(pretrain_small, mon
     assert costs[0] != costs[1]
 
 
+@pytest.mark.slow
 def test_without_validation_images_all_epochs_count_and_the_last_model_is_kept(pretrain_small):
     flags = (*UNTRAINED, "--valid-fraction", "0", "--finetune-epochs", "15")
     status, out, _ = pretrain_small(*flags)
@@ -255,6 +259,7 @@ def test_patience_ends_a_run_that_gets_no_better_and_resuming_adds_no_epochs(
 # ---- images and classes ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_images_without_labels_are_used_for_pretraining_alone(pretrain_small):
     write_data("more.npz", n=50)
     epochs = ("--pretrain-epochs", "1", "--finetune-epochs", "1")
@@ -273,6 +278,7 @@ def test_images_without_labels_are_used_for_pretraining_alone(pretrain_small):
     assert_close(saved.load("r/model.safetensors").params, model)
 
 
+@pytest.mark.slow
 def test_classes_with_names_are_numbered_and_the_numbers_printed(pretrain_small):
     write_data("pets.npz", labels=("dog", "cat", "newt"))
     status, out, _ = pretrain_small("--data", "pets.npz", *UNTRAINED, "--finetune-epochs", "1")
@@ -281,6 +287,7 @@ def test_classes_with_names_are_numbered_and_the_numbers_printed(pretrain_small)
     assert saved.load("r/model.safetensors").card.class_names == ("cat", "dog", "newt")
 
 
+@pytest.mark.slow
 def test_classes_0_to_k_are_not_printed_and_other_numbers_are(pretrain_small, whole):
     assert "classes:" not in whole.out
     write_data("odd.npz", labels=(3, 5, 9))
@@ -291,6 +298,7 @@ def test_classes_0_to_k_are_not_printed_and_other_numbers_are(pretrain_small, wh
 # ---- training that diverges ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_layer_that_diverges_is_named_and_those_below_are_kept(pretrain_small):
     flags = "--cost cross-entropy squared-error --decoder sigmoid linear"
     status, _, err = pretrain_small(*flags.split(), "--pretrain-learning-rate", "0.1", "1e9")
@@ -381,6 +389,7 @@ def test_the_codes_of_a_frozen_stack_are_dropped_at_the_rate_of_hidden_units(cos
     np.testing.assert_allclose(rates, [[0.2, 0.5], [0.5, 0.5]], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", [False, True])
 def test_members_with_their_own_images_are_the_runs_alone(freeze):
     rows = RNG.integers(0, len(PIXELS), (2, 40))
@@ -433,6 +442,7 @@ def test_stages_have_names_and_keys_of_their_own():
     assert len(set(map(str, keys))) == 6
 
 
+@pytest.mark.slow
 def test_fine_tuning_without_layers_is_softmax_regression():
     model = stack.finetune(RATE, [], TOY, stack.keys([1], 0), 255.0).models[0]
     assert isinstance(model, Classifier) and not model.hidden

@@ -11,6 +11,7 @@ from helpers import files, read_json
 from small_stack import SEED
 
 
+@pytest.mark.slow
 def test_the_report_of_several_seeds_has_their_mean_and_standard_deviation(sweep):
     report = read_json(sweep.run / "report.json")
     assert [member["seed"] for member in report["members"]] == [SEED, SEED + 1, SEED + 2]

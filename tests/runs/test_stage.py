@@ -153,6 +153,7 @@ def test_divergence_names_the_stage_the_cost_and_what_to_lower(tmp_path):
     assert not (tmp_path / "s" / "metrics.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_the_row_of_a_sweep_has_the_costs_of_all_members():
     costs, state = training.sweep([COST] * 3, [begin(i).params for i in range(3)], STAGE.optimizer)
     keys = jnp.stack([jax.random.key(i) for i in range(3)])
