@@ -161,7 +161,8 @@ def comparison(
         x, colour = positions + 0.06 * (i - 1), COLOURS[i]
         axes.errorbar(x, means, half_widths, fmt="o-", capsize=4, color=colour, label=name)
     axes.set_xticks(positions, budgets)
-    axes.set_yscale("log")
+    if any(mean > 0 for intervals in arms.values() for mean, _ in intervals):
+        axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.set(xlabel="labelled images", ylabel="test error (%)")
