@@ -7,6 +7,9 @@ from importlib.metadata import version
 # Before JAX is imported: the tests of sweeps need more than one device, on any machine.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Before NumPy is: for arrays as small as here, threads of BLAS cost more time than they save.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 
@@ -30,7 +33,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
 def pytest_report_header() -> str:
-    """What the tests run with; a failure often belongs to one version of a library."""
+    """The versions that the tests run with: a failure often belongs to one of them."""
     names = ["jax", "jaxlib", "numpy", "scipy", "flax", "optax", "orbax-checkpoint", "scikit-learn"]
     return f"Python {platform.python_version()}, " + ", ".join(f"{n} {version(n)}" for n in names)
 
@@ -40,6 +43,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Most of the time of the tests is compilation. ``pytest --cache-clear`` removes the programs.
     """
+    if config.option.markexpr == "not slow":
+        # The fast tests compile in less time; the whole suite compiles as users do.
+        jax.config.update("jax_disable_most_optimizations", True)
     if (cache := getattr(config, "cache", None)) is None:  # -p no:cacheprovider
         return
     settings = {

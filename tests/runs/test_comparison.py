@@ -9,6 +9,7 @@ from scipy import stats
 
 from dae_jax import pretrain
 from dae_jax.evaluation import mean_interval
+from dae_jax.figures import plots
 from dae_jax.runs import comparison
 from helpers import assert_one_line, read_json
 
@@ -65,6 +66,15 @@ def test_differences_are_paired_by_seed():
     assert frozen["mean"] == 0 and frozen["interval"] == [0, 0]
 
 
+def test_a_plot_of_no_errors_at_all_is_drawn_without_a_warning():
+    arms = {arm: [(0.0, 0.0), (0.0, 0.0)] for arm in comparison.ARMS}
+    (axes,) = plots.comparison(["9", "all"], arms).axes
+    assert axes.get_yscale() == "linear"
+    arms["random"] = [(0.1, 0.02), (0.0, 0.0)]
+    (axes,) = plots.comparison(["9", "all"], arms).axes
+    assert axes.get_yscale() == "log"
+
+
 @pytest.mark.slow
 def test_a_comparison_leaves_its_table_its_report_and_its_plot(compare, call):
     status, out, err = compare("--labels", "9", "all", "--seeds", "2", "--rates", "0.1", "0.5")
@@ -93,7 +103,7 @@ def test_a_comparison_leaves_its_table_its_report_and_its_plot(compare, call):
 
 @pytest.mark.slow
 def test_few_labels_are_repeated_so_that_an_epoch_has_updates_enough(compare):
-    compare("--labels", "9", "--seeds", "2", "--rates", "0.1")
+    compare("--hidden", "12", "--labels", "9", "--seeds", "2", "--rates", "0.1")
     (metrics,) = Path("r/compare").glob("labels_9_random/*/metrics.jsonl")
     costs = [json.loads(line)["cost"] for line in metrics.read_text().splitlines()]
     # 200 updates per epoch of an easy task; one pass over 9 images would leave the cost at log 3
