@@ -136,6 +136,7 @@ def test_distance_0_shifts_nothing_and_the_key_decides():
     assert (shift(key(8), several, (4, 5), 3) != one).any()
 
 
+@pytest.mark.slow
 def test_a_shifted_cost_gets_shifted_images_their_labels_and_another_key():
     images, labels = np.eye(4, dtype=np.float32), np.arange(4)
 

@@ -29,6 +29,7 @@ def cost(params, architecture, seed=0, **terms):
     return compiled_cost(params, X, key, architecture=architecture, pixel_scale=ONE, **terms)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False])
 def test_initial_weights_are_uniform_in_their_range_and_biases_zero(tied):
     params = deep.init(jax.random.key(0), Architecture((120, 80, 60), tied=tied), gain=2.0)
@@ -68,6 +69,7 @@ def test_code_and_reconstruction_are_those_of_the_layers_in_turn(tied, sizes):
     np.testing.assert_allclose(output, z, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_one_tied_sigmoid_layer_is_the_da():
     dA = autoencoder.init_tutorial(0, 12, 5)
     same = deep.Tied((deep.Layer(dA.W, dA.b),), (dA.b_prime,))

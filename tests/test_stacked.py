@@ -223,6 +223,7 @@ def drawn(monkeypatch):
     return calls
 
 
+@pytest.mark.slow
 def test_with_dropout_the_cost_is_that_of_the_network_without_the_dropped_units(drawn, monkeypatch):
     value = cost(SQUARE, draw=key(2), of=stacked.cost, dropout=DROPOUT)
     assert [round(level, 6) for level, *_ in drawn] == [0.2, 0.5, 0.5]

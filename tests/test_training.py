@@ -116,6 +116,7 @@ def test_every_optimiser_lowers_the_cost(name):
     assert told[-1][1] < told[0][1]
 
 
+@pytest.mark.slow
 def test_any_optimiser_of_optax_can_be_used():
     told, _ = train(optimizer=optax.chain(optax.clip_by_global_norm(1.0), optax.lion(1e-3)))
     assert np.isfinite(told[-1][1])
@@ -201,6 +202,7 @@ def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_bit(how, name):
     assert_same(state, jax.device_get(rest[-1].state))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [3, *(pytest.param(n, marks=SLOW) for n in (2, 11))])
 def test_a_sweeps_members_are_the_runs_alone(n):
     # of the two devices of conftest.py, 3 members take one, and 11 need padding

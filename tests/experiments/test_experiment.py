@@ -91,6 +91,7 @@ def test_a_run_writes_its_report_and_its_pictures(dataset, tmp_path):
     assert (about["experiment"], about["seed"], about["data"]) == ("toy", 1, "mnist-sample")
 
 
+@pytest.mark.slow
 def test_the_published_numbers_apply_to_mnist_with_the_declared_epochs(dataset, tmp_path):
     mnist = dataset._replace(name="mnist")
     report = experiment.run("toy", TOY, mnist, tmp_path, "")

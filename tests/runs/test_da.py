@@ -29,6 +29,7 @@ def test_the_parameters_are_those_of_a_plain_loop(train_small):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), params, mine)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [

@@ -242,6 +242,7 @@ def test_without_validation_images_all_epochs_count_and_the_last_model_is_kept(p
     assert not {"valid_error", "best_epoch", "test_error"} & {*rows[0], *results}
 
 
+@pytest.mark.slow
 def test_patience_ends_a_run_that_gets_no_better_and_resuming_adds_no_epochs(
     pretrain_small, pretrain_call
 ):
@@ -361,6 +362,7 @@ def softmax_regression(x, labels, *, rate, epochs, batch):
     return W, b
 
 
+@pytest.mark.slow
 def test_a_frozen_stack_is_a_softmax_regression_on_its_codes():
     layers = stacks([89677, 89678])
     how = Finetuning(finetune_epochs=3, finetune_learning_rate=0.3, freeze=True)

@@ -44,6 +44,7 @@ def assert_same(one, other):
     assert without_seconds(one.rows) == without_seconds(other.rows)
 
 
+@pytest.mark.slow
 def test_a_stage_without_files_is_the_loop_of_training(here, capfd):
     trained = train()
     reports = training.fit(
