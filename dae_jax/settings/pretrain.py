@@ -221,14 +221,16 @@ class Output:
 class Settings:
     """Pretrain a stack of denoising autoencoders, fine-tune it as a classifier, and test it.
 
-    The tutorial's run:  python -m dae_jax.pretrain
+    The tutorial's run:  python -m dae_jax.pretrain --preset tutorial
     """
 
     prog: ClassVar[str] = "python -m dae_jax.pretrain"
 
-    preset: Literal["tutorial", "dropout", "best"] = "tutorial"
-    """Recipe for all flags that are not given: the tutorial's; one with dropout; or the best one,
-    which also shifts the images. They are tuned to MNIST, and good starting points elsewhere."""
+    preset: Literal["large-rate", "tutorial", "dropout", "best"] = "large-rate"
+    """Recipe for all flags that are not given: the tutorial's stack, pretrained at five times its
+    learning rate, in less time; the tutorial's own recipe, scaled to minibatches of 20; one with
+    dropout; or the best one, which also shifts the images. They are tuned to MNIST, and good
+    starting points elsewhere."""
     data: Data = field(default_factory=Data)
     stack: Stack = field(default_factory=Stack)
     pretraining: Pretraining = field(default_factory=Pretraining)
@@ -322,8 +324,17 @@ SHIFTED = replace(
     DROPOUT, finetune_epochs=50, learning_rate_decay=0.94, dropout=(0.1, 0.2), shift=2
 )
 
+# The tutorial takes single images, at rates of .001 and .1. The cost of a minibatch is a mean, so
+# that 20 times the rate makes the same step per image.
+TUTORIAL = Settings(
+    preset="tutorial",
+    pretraining=Pretraining(pretrain_learning_rate=(0.02,)),
+    finetuning=Finetuning(finetune_epochs=1000, finetune_learning_rate=2.0),
+)
+
 PRESETS = {
-    "tutorial": Settings(),
+    "large-rate": Settings(),
+    "tutorial": TUTORIAL,
     "dropout": Settings(preset="dropout", finetuning=DROPOUT),
     "best": Settings(preset="best", finetuning=SHIFTED),
 }
