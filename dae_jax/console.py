@@ -2,14 +2,16 @@
 
 import contextlib
 import os
+import platform
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from dae_jax.errors import InputError
 
-__all__ = ["Progress", "cores", "interruptible", "run", "set_up_jax"]
+__all__ = ["Progress", "cores", "interruptible", "processor", "run", "set_up_jax"]
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
@@ -55,6 +57,17 @@ def set_up_jax(precision: str, n_members: int) -> None:
     # The cache is a convenience: no warning if it cannot be written.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     warnings.filterwarnings("ignore", message=".*persistent compilation cache")
+
+
+def processor() -> str:
+    """The name of the processor, as the system says it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return platform.processor() or platform.machine()
 
 
 def cores() -> int:

@@ -225,7 +225,8 @@ def contraction(
 
 def cost(
     params: Params,
-    batch: Real[AnyArray, "batch pixels"],
+    batch: Real[AnyArray, "batch pixels"]
+    | tuple[Real[AnyArray, "batch pixels"], Real[AnyArray, "batch pixels"]],
     key: Key[Array, ""],
     *,
     architecture: Architecture,
@@ -250,7 +251,8 @@ def cost(
 
     Args:
         params: The model; both halves get gradients.
-        batch: Images as the data set holds them; see `autoencoder.pixels`.
+        batch: Images as the data set holds them; see `autoencoder.pixels`. Or a pair: images that
+            were corrupted before, and their clean targets.
         key: A new key for this minibatch's noise.
         architecture: The sizes and activations.
         pixel_scale: Divisor of integer pixels.
@@ -266,8 +268,9 @@ def cost(
     Returns:
         A scalar, summed over pixels and units, averaged over images.
     """
-    x = autoencoder.pixels(batch, pixel_scale)
-    x_tilde = corruption.corrupt(key, x, level, noise)
+    seen, target = batch if isinstance(batch, tuple) else (batch, batch)
+    x = autoencoder.pixels(target, pixel_scale)
+    x_tilde = corruption.corrupt(key, autoencoder.pixels(seen, pixel_scale), level, noise)
     h = encode(params, x_tilde, architecture)
     a = decode_logits(params, h, architecture)
     value = objectives.reconstruction(a, x, objective, ACTIVATIONS[architecture.output])

@@ -31,15 +31,17 @@ class Patience(NamedTuple):
     best_epoch: Int[np.ndarray, "members"]  # counted from 1; 0 before the first
 
 
-def begin(n_members: int, updates: int) -> Patience:
+def begin(n_members: int, updates: int, patience: int | None = None) -> Patience:
     """The state before the first epoch.
 
     Args:
         n_members: Number of models.
         updates: Minibatches per epoch.
+        patience: Minibatches to train for at least; None for those of ten epochs.
     """
+    patience = PATIENCE_EPOCHS * updates if patience is None else patience
     return Patience(
-        np.full(n_members, PATIENCE_EPOCHS * updates, np.int64),
+        np.full(n_members, patience, np.int64),
         np.full(n_members, np.inf),
         np.zeros(n_members, np.int64),
     )
@@ -87,14 +89,19 @@ class Best(Watch):
         errors: ``errors(i, params)``, the share of validation images, in [0, 1], that member i
             misclassifies with these parameters.
         updates: Minibatches per epoch; None for no patience: train all epochs, keep the best.
+        patience: See `begin`.
     """
 
     def __init__(
-        self, params: PyTree, errors: Callable[[int, PyTree], float], updates: int | None = None
+        self,
+        params: PyTree,
+        errors: Callable[[int, PyTree], float],
+        updates: int | None = None,
+        patience: int | None = None,
     ):
         n_members = jax.tree.leaves(params)[0].shape[0]
         self._errors, self._updates = errors, 1 if updates is None else updates
-        rule = begin(n_members, self._updates)
+        rule = begin(n_members, self._updates, patience)
         if updates is None:
             rule = rule._replace(patience=np.full(n_members, np.iinfo(np.int64).max))
         self.kept = rule, jax.tree.map(np.array, params)

@@ -6,11 +6,13 @@ model here.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, Real
@@ -18,7 +20,17 @@ from jaxtyping import Array, Float, Int, Key, Real
 from dae_jax import autoencoder, objectives
 from dae_jax.objectives import AnyArray
 
-__all__ = ["MLP", "LeNet", "Split", "convolve", "cost", "logits", "pool", "split"]
+__all__ = [
+    "MLP",
+    "LeNet",
+    "Split",
+    "convolve",
+    "cost",
+    "logits",
+    "pool",
+    "split",
+    "tutorial_mlp",
+]
 
 PyTree = Any
 
@@ -33,7 +45,7 @@ class MLP(nnx.Module):
     at two standard deviations, as in TensorFlow's tutorials, where a positive `bias` keeps ReLU
     units alive.
 
-    The seven parameters are those of the network and of its initial values.
+    The eight parameters are those of the network and of its initial values.
 
     Args:
         sizes: Number of pixels, units of each hidden layer, number of classes.
@@ -42,6 +54,7 @@ class MLP(nnx.Module):
         input_dropout: The probability, in [0, 1), of dropping a pixel.
         deviation: The standard deviation of normal initial weights; None for uniform ones.
         bias: The initial value of all biases.
+        zero_top: Whether the top layer's weights are zero initially; None: without `deviation`.
         rngs: Flax's random number streams, for the initial weights.
     """
 
@@ -54,13 +67,14 @@ class MLP(nnx.Module):
         input_dropout: float = 0.0,
         deviation: float | None = None,
         bias: float = 0.0,
+        zero_top: bool | None = None,
         rngs: nnx.Rngs,
     ):
         first = _initial(deviation, bias, rngs)
         *pairs, last = pairwise(sizes)
         self.hidden = nnx.List(nnx.Linear(*pair, **first) for pair in pairs)
         top = dict(first)
-        if deviation is None:
+        if deviation is None if zero_top is None else zero_top:
             top["kernel_init"] = nnx.initializers.zeros_init()
         self.top = nnx.Linear(*last, **top)
         self.activation = activation
@@ -85,11 +99,33 @@ def _initial(deviation: float | None, bias: float, rngs: nnx.Rngs) -> dict[str, 
     return {"kernel_init": weights, "bias_init": init.constant(bias), "rngs": rngs}
 
 
+def tutorial_mlp(seed: int, n_in: int, n_hidden: int, n_classes: int) -> MLP:
+    r"""The tutorial's tanh network, with its initial weights.
+
+    .. math:: W_{ij} \sim U(-r, r), \qquad r = \sqrt{6 / (n_{in} + n_{hidden})}
+
+    from NumPy's legacy generator; the top layer is zero (deeplearning.net, mlp).
+
+    Args:
+        seed: The seed of ``numpy.random.RandomState``; the script's own is 1234.
+        n_in: Number of pixels.
+        n_hidden: Number of hidden units.
+        n_classes: Number of classes.
+    """
+    mlp = MLP((n_in, n_hidden, n_classes), rngs=nnx.Rngs(0))
+    r = np.sqrt(6.0 / (n_in + n_hidden))
+    W = np.random.RandomState(seed).uniform(-r, r, (n_in, n_hidden))
+    mlp.hidden[0].kernel[...] = jnp.asarray(W, jnp.float32)
+    return mlp
+
+
 class LeNet(nnx.Module):
     """LeNet: two rounds of convolution and max-pooling, a hidden layer, a softmax layer.
 
     After LeCun, Bottou, Bengio & Haffner (1998), as in the deeplearning.net tutorial: 28 x 28
     pixels, kernels of 5 x 5 without padding, pooling by 2, which gives 12 x 12 and then 4 x 4.
+    Initially, kernels have the tutorial's uniform weights, whose range counts a quarter of the
+    outputs, those that pooling leaves; see `MLP` for the other layers, and for `deviation`.
 
     The nine parameters are those of the network and of its initial values.
 
@@ -123,6 +159,9 @@ class LeNet(nnx.Module):
         side = 4 if padding == "VALID" else 7
 
         def conv(n_in: int, n_out: int) -> nnx.Conv:
+            if deviation is None:
+                r = (6 / (25 * n_in + 25 * n_out / 4)) ** 0.5
+                init["kernel_init"] = partial(jax.random.uniform, minval=-r, maxval=r)
             return nnx.Conv(
                 n_in,
                 n_out,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from inspect import signature
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from dae_jax.errors import InputError
 
 __all__ = [
     "Report",
+    "Shuffle",
     "State",
     "Watch",
     "bind",
@@ -41,6 +42,8 @@ __all__ = [
 PyTree = Any
 MEMBER = PartitionSpec("member")
 EVERYWHERE = PartitionSpec()
+Shuffle = bool | Literal["blocks"]
+"""The order of the images: of the file, a new one every epoch, or random blocks; see `fit`."""
 
 
 class State(NamedTuple):
@@ -178,21 +181,27 @@ def _epoch(
     *,
     optimizer: optax.GradientTransformation,
     batch_size: int,
-    shuffle: bool,
+    shuffle: Shuffle,
+    updates: int | None = None,
 ) -> tuple[State, tuple[Float[Array, ""], Bool[Array, ""]]]:
     """One pass over `data`: the function that `run_epoch` and `run_sweep_epoch` compile.
 
-    Its eight parameters are the five that change from call to call and the three that select code.
+    Its nine parameters are the five that change from call to call and the four that select code;
+    `updates` is the number of minibatches of an epoch that is cut short.
 
     Returns:
         The new state, and (mean cost, whether all costs and parameters are finite).
     """
     n_images = jax.tree.leaves(data)[0].shape[0]
-    n_batches = n_images // batch_size
     epoch_key = jax.random.fold_in(key, epoch)
-    if shuffle:
-        # Steps use 0 .. n_batches - 1, so this key is no step's key.
-        order = jax.random.permutation(jax.random.fold_in(epoch_key, n_batches), n_images)
+    # Steps use 0 .. n_batches - 1, so this key is no step's key.
+    order_key = jax.random.fold_in(epoch_key, n_images // batch_size)
+    n_batches = n_images // batch_size if updates is None else updates
+    if shuffle == "blocks":
+        starts = jax.random.randint(order_key, (n_batches, 1), 0, max(n_images - batch_size, 1))
+        chosen = starts + jnp.arange(batch_size)
+    elif shuffle:
+        order = jax.random.permutation(order_key, n_images)
         chosen = order[: n_batches * batch_size].reshape(n_batches, batch_size)
     else:
         used = jax.tree.map(lambda a: a[: n_batches * batch_size], data)
@@ -213,7 +222,7 @@ def _epoch(
     return state, (costs.mean(), finite)
 
 
-_STATIC = ("optimizer", "batch_size", "shuffle")
+_STATIC = ("optimizer", "batch_size", "shuffle", "updates")
 run_epoch = partial(jax.jit, static_argnames=_STATIC, donate_argnames="state")(_epoch)
 
 
@@ -282,7 +291,8 @@ def fit(
     optimizer: optax.GradientTransformation,
     epochs: int,
     batch_size: int,
-    shuffle: bool = False,
+    shuffle: Shuffle = False,
+    updates: int | None = None,
     start: int = 0,
     own_data: bool = False,
 ) -> Iterator[Report]:
@@ -293,7 +303,7 @@ def fit(
     of that epoch) are not seen, as in the tutorial. Keys are folded in by (epoch, step), so that a
     run resumed with ``start=k`` repeats to the bit what an uninterrupted one does after epoch k.
 
-    Four parameters say what is trained; the six keywords say how, and only three of them have no
+    Four parameters say what is trained; the seven keywords say how, and only three of them have no
     default.
 
     Args:
@@ -305,7 +315,9 @@ def fit(
         optimizer: Any Optax optimiser.
         epochs: The number of the last epoch, at least `start`.
         batch_size: Images per minibatch, 1 to the number of images.
-        shuffle: Whether to draw a new order every epoch.
+        shuffle: Whether to draw a new order every epoch; ``"blocks"`` draws each minibatch as a
+            block of consecutive images instead, whose first is uniform, with replacement.
+        updates: Total number of minibatches, if the last epoch ends before all images were seen.
         start: Number of epochs that `state` has been trained for.
         own_data: In a sweep, whether `data` has the leading axis of members too, so that each
             learns from its own images. Otherwise all share them.
@@ -331,9 +343,12 @@ def fit(
     else:
         n_members, data = None, jax.device_put(data)
     run = run_epoch if n_members is None else run_sweep_epoch
+    whole = n_images // batch_size
 
     def step(state: State, epoch: int) -> tuple[State, PyTree]:
-        return run(state, cost, data, key, epoch, **how)
+        left = whole if updates is None else updates - epoch * whole
+        short = left if left < whole else None
+        return run(state, cost, data, key, epoch, updates=short, **how)
 
     return _reports(step, state, range(start, epochs), n_members)
 

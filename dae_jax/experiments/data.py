@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dae_jax import autoencoder
-from dae_jax.datasets import Dataset
+from dae_jax.datasets import Dataset, Split
 from dae_jax.errors import InputError
 
 __all__ = ["Images", "Part", "Prepared", "prepare"]
@@ -26,6 +26,9 @@ class Images:
     skip: int = 0
     """Number of the first of 60,000 training images that the source leaves out; in proportion, for
     data sets of other sizes."""
+    batches_of: int = 1
+    """A batch size: the source leaves out the last validation and test images, which do not fill
+    a batch."""
 
 
 class Part(NamedTuple):
@@ -92,6 +95,7 @@ def prepare(dataset: Dataset, how: Images) -> Prepared:
         images = np.concatenate([images, valid.images])
         labels = np.concatenate([train.labels, valid.labels])  # type: ignore[list-item]
         valid = test
+    valid, test = (_whole_batches(part, how.batches_of) for part in (valid, test))
     skip = how.skip * len(images) // 60_000
     images, labels = images[skip:], labels[skip:]  # type: ignore[index]
     scale = how.pixel_scale
@@ -118,3 +122,10 @@ def prepare(dataset: Dataset, how: Images) -> Prepared:
         mean,  # type: ignore[arg-type]
         deviation,  # type: ignore[arg-type]
     )
+
+
+def _whole_batches(part: Split, size: int) -> Split:
+    """The images and labels that fill batches of that size; all of them if they fill none."""
+    n = len(part.images) // size * size or len(part.images)
+    assert part.labels is not None
+    return part._replace(images=part.images[:n], labels=part.labels[:n])

@@ -1,19 +1,21 @@
-"""An experiment: its declaration, its claims, and the runner that makes its report."""
+"""An experiment: its declaration, and the runner that makes its report."""
 
+import hashlib
 import json
-import math
+import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 
-from dae_jax import __version__, figures
+from dae_jax import __version__, console, figures
 from dae_jax.datasets import Dataset
+from dae_jax.experiments.claims import Claim, judged
 from dae_jax.experiments.data import Images, prepare
 from dae_jax.experiments.measures import Measure, Outcome
 from dae_jax.experiments.models import Model, Setup
@@ -21,34 +23,7 @@ from dae_jax.experiments.pictures import Picture
 from dae_jax.figures import plots
 from dae_jax.files import write_whole
 
-__all__ = ["Claim", "Experiment", "declared", "in_words", "is_share", "run"]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A measured number, its published value, and the band that it must lie in."""
-
-    number: str
-    published: str
-    low: float = -math.inf
-    high: float = math.inf
-    of: Literal["mean", "first"] = "mean"  # of all seeds, or of the first, if that one is exact
-
-    @property
-    def band(self) -> str:
-        """The band in words, in the number's own unit."""
-        low, high = (in_words(self.number, bound, 7) for bound in (self.low, self.high))
-        if math.isinf(self.low):
-            return f"≤ {high}"
-        return f"≥ {low}" if math.isinf(self.high) else f"{low} to {high}"
-
-    def value(self, numbers: dict[str, Any]) -> float:
-        """The claimed number, from a report's mean and values of all seeds."""
-        return numbers["values"][0] if self.of == "first" else numbers["mean"]
-
-    def holds(self, value: float) -> bool:
-        """Whether a value lies in the band; NaN does not."""
-        return self.low <= value <= self.high
+__all__ = ["VERSION", "Experiment", "declaration", "declared", "fingerprint", "run"]
 
 
 @dataclass(frozen=True)
@@ -66,20 +41,25 @@ class Experiment:
     note: str = ""
 
 
-def is_share(number: str) -> bool:
-    """Whether a number is a share of images, to be printed in per cent."""
-    return number.endswith(" error")
+VERSION = 2
+"""The version of the reports; reports of another version have to be made again."""
 
 
-def in_words(number: str, value: float, digits: int = 4) -> str:
-    """A value of that number, with its significant digits.
+def declaration(experiment: Experiment) -> dict[str, Any]:
+    """The data, models, measures, seeds and claims of an experiment, as source code."""
+    return {
+        "images": declared(experiment.images),
+        "seeds": list(experiment.seeds),
+        "models": {name: declared(model) for name, model in experiment.models.items()},
+        "measures": [declared(measure) for measure in experiment.measures],
+        "claims": [declared(claim) for claim in experiment.claims],
+    }
 
-    >>> in_words("mlp: test error", 0.01623), in_words("total cost", 652088.7)
-    ('1.62 %', '652,089')
-    """
-    if is_share(number):
-        return f"{100 * value:.2f} %"
-    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+def fingerprint(declaration: Mapping[str, Any]) -> str:
+    """The first 16 hexadecimal digits of a declaration's SHA-256."""
+    text = json.dumps(declaration, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def run(
@@ -106,8 +86,11 @@ def run(
     """
     began = time.perf_counter()
     applies = dataset.name == "mnist" and epochs is None
+    declares = declaration(experiment)
     data = prepare(dataset, experiment.images)
-    setup = Setup(data, experiment.seeds, epochs)
+    training = folder / "training"
+    _begin(training, {**declares, "data": dataset.name, "epochs": epochs})
+    setup = Setup(data, experiment.seeds, epochs, folder=training, command=command)
     for called, model in experiment.models.items():
         setup = replace(setup, fitted={**setup.fitted, called: model.train(setup, called)})
     outcomes = [
@@ -118,6 +101,7 @@ def run(
     about = {"dae_jax": __version__, "experiment": name, "seed": outcomes[0].seed}
     _draw(experiment.pictures, outcomes[0], folder, about | {"data": dataset.name})
     report = {
+        "version": VERSION,
         "experiment": name,
         "what": experiment.what,
         "source": experiment.source,
@@ -125,10 +109,10 @@ def run(
         "command": command,
         "data": {"name": dataset.name, "train": len(data.images), "test": len(data.test.x)},
         "published_applies": applies,
-        "seeds": list(experiment.seeds),
-        "models": {called: declared(model) for called, model in experiment.models.items()},
+        "declaration": declares,
+        "fingerprint": fingerprint(declares),
         "numbers": numbers,
-        "claims": [_checked(claim, numbers, applies) for claim in experiment.claims],
+        "claims": [judged(claim, numbers) for claim in experiment.claims] if applies else [],
         "curves": {
             called: {"costs": fitted[0].costs, "valid": fitted[0].valid}
             for called, fitted in setup.fitted.items()
@@ -137,10 +121,22 @@ def run(
         "figures": [f"{drawn}.png" for drawn in experiment.pictures],
         "seconds": round(time.perf_counter() - began, 1),
         "device": jax.devices()[0].device_kind,
+        "processor": console.processor(),
         "versions": {"dae_jax": __version__, "jax": jax.__version__},
     }
     write_whole(folder / "report.json", json.dumps(report, indent=2) + "\n")
+    shutil.rmtree(training, ignore_errors=True)
     return report
+
+
+def _begin(training: Path, declares: Mapping[str, Any]) -> None:
+    """Keep the checkpoints of an interrupted run of the same models; remove any others."""
+    same = {part: declares[part] for part in ("images", "seeds", "models", "data", "epochs")}
+    path = training / "declaration.json"
+    if path.exists() and path.read_text() == json.dumps(same):
+        return
+    shutil.rmtree(training, ignore_errors=True)
+    write_whole(path, json.dumps(same))
 
 
 def _numbers(measures: Sequence[Measure], outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
@@ -168,22 +164,6 @@ def _draw(
         drawn = picture(outcome)
         save: Any = figures.save_png if isinstance(drawn, np.ndarray) else plots.save
         save(folder / f"{name}.png", drawn, about)
-
-
-def _checked(claim: Claim, numbers: dict[str, Any], applies: bool) -> dict[str, Any]:
-    """A claim with its measured value, and whether it holds where the published value applies."""
-    measured = claim.value(numbers[claim.number])
-    return asdict(claim) | {
-        "low": _finite(claim.low),
-        "high": _finite(claim.high),
-        "band": claim.band,
-        "measured": measured,
-        "holds": claim.holds(measured) if applies else True,
-    }
-
-
-def _finite(bound: float) -> float | None:
-    return bound if abs(bound) < float("inf") else None
 
 
 def declared(value: Any) -> str:

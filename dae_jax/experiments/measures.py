@@ -7,13 +7,13 @@ reads ``neighbours("pca", "deep")``. Classic measures are those of scikit-learn 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property, reduce, wraps
+from typing import ParamSpec
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from dae_jax import evaluation, objectives
+from dae_jax import evaluation
 from dae_jax.errors import InputError, require
 from dae_jax.experiments.data import Prepared
 from dae_jax.experiments.models import Fitted
@@ -22,11 +22,11 @@ __all__ = [
     "Measure",
     "Outcome",
     "activity",
-    "block_spread",
     "difference",
     "errors",
     "final_cost",
     "held_out_cost",
+    "held_out_curve",
     "image_error",
     "jacobian_norm",
     "local_filters",
@@ -36,8 +36,8 @@ __all__ = [
     "principal_angle",
     "ratio",
     "restoration",
+    "saturation",
     "silhouette",
-    "standardised_targets",
     "total_cost",
     "tsne_compactness",
 ]
@@ -91,11 +91,27 @@ class Planes(dict[str, np.ndarray]):
         return plane
 
 
+P = ParamSpec("P")
 Numbers = dict[str, float]
 Measure = Callable[[Outcome], Numbers]
 """A function of a seed's models and data that returns numbers by name."""
 
 
+def _named(make: Callable[P, Measure]) -> Callable[P, Measure]:
+    """Name the measures that a function makes by the call that made them, for a declaration."""
+
+    @wraps(make)
+    def making(*args: P.args, **kwargs: P.kwargs) -> Measure:
+        measure = make(*args, **kwargs)
+        words = [getattr(arg, "__name__", repr(arg)) for arg in args]
+        words += [f"{name}={value!r}" for name, value in kwargs.items()]
+        measure.__name__ = f"{make.__name__}({', '.join(words)})"  # type: ignore[attr-defined]
+        return measure
+
+    return making
+
+
+@_named
 def pixel_error(*names: str) -> Measure:
     """Mean squared error per pixel of the training images and of the held-out images."""
 
@@ -113,6 +129,7 @@ def pixel_error(*names: str) -> Measure:
     return measure
 
 
+@_named
 def image_error(*names: str) -> Measure:
     """Squared error per test image, summed over its pixels."""
 
@@ -128,6 +145,7 @@ def _mean_square(a: np.ndarray) -> float:
     return float(np.mean(np.square(a), dtype=np.float64))
 
 
+@_named
 def final_cost(*names: str, per: float = 1.0, what: str = "cost") -> Measure:
     """The mean training cost of the last epoch, times `per`."""
     return lambda outcome: {
@@ -135,6 +153,7 @@ def final_cost(*names: str, per: float = 1.0, what: str = "cost") -> Measure:
     }
 
 
+@_named
 def held_out_cost(*names: str, per: float = 1.0, what: str = "held-out cost") -> Measure:
     """The cost of clean held-out images after the last epoch, without penalties, times `per`."""
     return lambda outcome: {
@@ -142,43 +161,36 @@ def held_out_cost(*names: str, per: float = 1.0, what: str = "held-out cost") ->
     }
 
 
-def total_cost(name: str, per: float = 1.0) -> Measure:
-    """The squared error summed over all test images, times `per`."""
-
-    def measure(outcome: Outcome) -> Numbers:
-        x = outcome.data.test.x
-        error = _mean_square(x - outcome.models[name].reconstruct(x)) * x.size
-        return {f"{name}: total cost on test images": error * per}
-
-    return measure
+@_named
+def held_out_curve(name: str, per: float = 1.0, what: str = "held-out cost") -> Measure:
+    """The cost of clean held-out images after each epoch, times `per`."""
+    return lambda outcome: {
+        f"{name}: {what}, epoch {epoch}": cost * per
+        for epoch, cost in enumerate(outcome.models[name].valid, 1)
+    }
 
 
-def block_spread(name: str, batch: int, per: float = 1.0, draws: int = 1000) -> Measure:
-    """The spread of an epoch's average cost if its batches are random blocks of the file.
-
-    Blocks are drawn with replacement, so that an epoch may miss, or see twice, the few images of
-    very large cost. The measure is the standard deviation over many draws of an epoch's blocks, for
-    the final model's cost of clean images, in the unit of the cost of one batch.
+@_named
+def total_cost(name: str, per: float = 1.0, noise: float = 0.0) -> Measure:
+    """The squared error summed over all test images, times `per`.
 
     Args:
         name: The model.
-        batch: Images per block.
-        per: Factor on the squared error of an image.
-        draws: Number of epochs to draw.
+        per: Factor on the squared error.
+        noise: Standard deviation of one vector of Gaussian noise, added to all images that are
+            reconstructed.
     """
 
     def measure(outcome: Outcome) -> Numbers:
-        x = outcome.data.train.x
-        each = np.square(x - outcome.models[name].reconstruct(x)).sum(axis=1, dtype=np.float64)
-        up_to = np.concatenate([[0], np.cumsum(each * per)])
-        rng = np.random.default_rng(outcome.seed)
-        starts = rng.integers(0, len(x) - batch + 1, (draws, len(x) // batch))
-        averages = (up_to[starts + batch] - up_to[starts]).mean(axis=1)
-        return {f"{name}: spread of an epoch's average over random blocks": float(averages.std())}
+        x = outcome.data.test.x
+        vector = np.random.default_rng(outcome.seed).normal(size=x.shape[1]).astype(x.dtype)
+        z = outcome.models[name].reconstruct(x + noise * vector)
+        return {f"{name}: total cost on test images": _mean_square(x - z) * x.size * per}
 
     return measure
 
 
+@_named
 def neighbours(*names: str) -> Measure:
     """The accuracy on test codes of a 10-nearest-neighbour classifier of the training codes."""
 
@@ -198,6 +210,7 @@ def neighbours(*names: str) -> Measure:
     return measure
 
 
+@_named
 def silhouette(*names: str) -> Measure:
     """The silhouette, in [-1, 1], of the classes among the codes of the first 5,000 test images."""
 
@@ -214,6 +227,7 @@ def silhouette(*names: str) -> Measure:
     return measure
 
 
+@_named
 def tsne_compactness(name: str) -> Measure:
     """Silhouette and leave-one-out 10-nearest-neighbour accuracy in the plane of t-SNE."""
 
@@ -236,6 +250,7 @@ def tsne_compactness(name: str) -> Measure:
     return measure
 
 
+@_named
 def activity(*names: str) -> Measure:
     """Mean and variance of the code's units on the test images, and the share ever active."""
 
@@ -251,6 +266,7 @@ def activity(*names: str) -> Measure:
     return measure
 
 
+@_named
 def jacobian_norm(*names: str) -> Measure:
     """The mean Frobenius norm of the code's Jacobian on the test images, for one sigmoid layer."""
 
@@ -266,6 +282,7 @@ def jacobian_norm(*names: str) -> Measure:
     return measure
 
 
+@_named
 def local_filters(*names: str) -> Measure:
     """The share of local filters; see `evaluation.locality`."""
 
@@ -279,6 +296,7 @@ def local_filters(*names: str) -> Measure:
     return measure
 
 
+@_named
 def principal_angle(name: str, pca: str) -> Measure:
     """The largest principal angle, in degrees, between a linear decoder's span and PCA's."""
 
@@ -292,6 +310,7 @@ def principal_angle(name: str, pca: str) -> Measure:
     return measure
 
 
+@_named
 def ratio(number: Measure, of: str, to: str, called: str) -> Measure:
     """A measure, and the ratio of two of its numbers.
 
@@ -304,6 +323,7 @@ def ratio(number: Measure, of: str, to: str, called: str) -> Measure:
     return _beside(number, lambda numbers: {called: numbers[of] / numbers[to]})
 
 
+@_named
 def difference(number: Measure, of: str, to: str, called: str) -> Measure:
     """A measure, and the difference of two of its numbers; see `ratio`."""
     return _beside(number, lambda numbers: {called: numbers[of] - numbers[to]})
@@ -317,13 +337,9 @@ def _beside(number: Measure, more: Callable[[Numbers], Numbers]) -> Measure:
     return measure
 
 
-def errors(*names: str, first: int | None = None) -> Measure:
-    """Error rates on the validation and the test images.
-
-    Args:
-        *names: The models.
-        first: Count only so many of the first images, if the original left out a remainder.
-    """
+@_named
+def errors(*names: str) -> Measure:
+    """Error rates on the validation and the test images."""
 
     def measure(outcome: Outcome) -> Numbers:
         numbers = {}
@@ -332,40 +348,39 @@ def errors(*names: str, first: int | None = None) -> Measure:
                 "validation": outcome.data.valid,
                 "test": outcome.data.test,
             }.items():
-                wrong = outcome.models[name].classify(x[:first]) != labels[:first]
+                wrong = outcome.models[name].classify(x) != labels
                 numbers[f"{name}: {part} error"] = float(wrong.mean())
         return numbers
 
     return measure
 
 
-def standardised_targets(outcome: Outcome) -> Numbers:
-    """The cross-entropy of a sigmoid output for standardised images.
+@_named
+def saturation(name: str) -> Measure:
+    """The share of outputs for test images at the clip of `models.clipped_cross_entropy`.
 
-    A target outside [0, 1] has no best logit: the cost decreases without bound.
+    Beside it, the share of targets outside [0, 1].
     """
-    x, shown = outcome.data.train.x, outcome.data.test.x[:1000]
-    mean, deviation = x.mean(axis=0), x.std(axis=0)
-    targets = (shown - mean) / np.where(deviation > 0, deviation, 1)
-    numbers = {
-        "standardised: share of targets outside [0, 1]": float(
-            ((targets < 0) | (targets > 1)).mean()
-        )
-    }
-    for far in (1.0, 10.0, 100.0):
-        logits = np.where(targets > 0.5, far, -far).astype(np.float32)
-        cost = objectives.cross_entropy(jnp.asarray(logits), jnp.asarray(targets))
-        numbers[f"standardised: cost at logits of {far:g}"] = float(cost)
-    return numbers
+
+    def measure(outcome: Outcome) -> Numbers:
+        x = outcome.data.test.x
+        z = outcome.models[name].reconstruct(x)
+        return {
+            f"{name}: outputs clipped": float(((z <= 1e-7) | (z >= 1 - 1e-7)).mean()),
+            f"{name}: targets outside [0, 1]": float(((x < 0) | (x > 1)).mean()),
+        }
+
+    return measure
 
 
 def noisy(outcome: Outcome, scale: float, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first n test images, and copies with Gaussian noise, which are not clipped."""
+    """The first n test images, and copies with Gaussian noise, clipped to [0, 1]."""
     x = outcome.data.test.x[:n]
     noise = jax.random.normal(jax.random.key(outcome.seed), x.shape)
-    return x, x + scale * np.asarray(noise)
+    return x, np.clip(x + scale * np.asarray(noise), 0, 1)
 
 
+@_named
 def restoration(name: str, scale: float, n: int = 1000) -> Measure:
     """PSNR (in decibels) and SSIM of noisy and restored images, and of three classic filters.
 

@@ -5,10 +5,12 @@ A `Model` is a frozen declaration with one method, ``train(setup, name)``, which
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -16,14 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dae_jax import autoencoder, deep, evaluation, stacked, training
+from dae_jax import autoencoder, corruption, deep, evaluation, objectives, stacked, training
 from dae_jax.deep import Architecture
 from dae_jax.early_stopping import Best
 from dae_jax.errors import require
 from dae_jax.experiments.data import Prepared
 from dae_jax.runs import stage
 from dae_jax.runs.stage import Place, Stage
-from dae_jax.training import Report, Watch, member
+from dae_jax.training import Report, Shuffle, Watch, member
 
 __all__ = [
     "PCA",
@@ -50,23 +52,35 @@ def _missing(x: np.ndarray) -> np.ndarray:
 class Recipe:
     """The optimisation of a model."""
 
-    epochs: int
+    epochs: int | None
     batch_size: int
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     decay: Literal["none", "cosine"] = "none"
     """``"cosine"``: the learning rate falls to zero along half a cosine, until the last update."""
-    shuffle: bool = True
+    shuffle: Shuffle = True
+    steps: int | None = None
+    """Number of minibatches in all, instead of epochs."""
 
-    def stage(self, n_images: int, title: str, *, own_data: bool = False) -> Stage:
+    def stage(self, n_images: int, place: Place, *, own_data: bool = False) -> Stage:
         """The stage that trains a model on so many images by this recipe."""
         batch_size = min(self.batch_size, n_images)
+        per_epoch = n_images // batch_size
+        steps = (self.epochs or 0) * per_epoch if self.steps is None else self.steps
         optimizer = training.optimiser(self.optimizer, self.learning_rate)
         if self.decay == "cosine":
-            falling = optax.cosine_decay_schedule(1.0, self.epochs * (n_images // batch_size))
+            falling = optax.cosine_decay_schedule(1.0, steps)
             optimizer = optax.chain(optimizer, optax.scale_by_schedule(falling))
-        rate = f"its learning rate, which is {self.learning_rate:g}"
-        return Stage(optimizer, self.epochs, batch_size, self.shuffle, own_data, rate, Place(title))
+        return Stage(
+            optimizer,
+            -(-steps // per_epoch),
+            batch_size,
+            self.shuffle,
+            own_data,
+            f"its learning rate, which is {self.learning_rate:g}",
+            place,
+            steps,
+        )
 
 
 @dataclass(frozen=True)
@@ -98,6 +112,13 @@ class Setup:
     seeds: Sequence[int]
     epochs: int | None = None  # instead of those of the recipes, to try something out
     fitted: Mapping[str, list[Fitted]] = field(default_factory=dict)
+    folder: Path | None = None  # of the checkpoints, to resume from; None to write none
+    command: str = ""  # that resumes
+
+    def place(self, title: str) -> Place:
+        """The place of one training, resumed if it was interrupted."""
+        folder = None if self.folder is None else self.folder / re.sub(r"[^a-z0-9]+", "_", title)
+        return Place(title, folder, folder is not None, self.command)
 
     def keys(self, stage: int = 0) -> list[jax.Array]:
         """One key per seed, for one of its trainings."""
@@ -105,7 +126,7 @@ class Setup:
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """The recipe, with the number of epochs of this setup if there is one."""
-        return recipe if self.epochs is None else replace(recipe, epochs=self.epochs)
+        return recipe if self.epochs is None else replace(recipe, epochs=self.epochs, steps=None)
 
 
 @runtime_checkable
@@ -152,7 +173,8 @@ def fit(
         jnp.stack(keys),
         watch,
     )
-    assert trained is not None  # only a stage with files stops at Ctrl-C
+    if trained is None:  # after Ctrl-C, with a checkpoint
+        raise KeyboardInterrupt
     last = trained.state.params
     costs = [row.get("costs", [row["cost"]]) for row in trained.rows]
     unknown = [math.nan for _ in each]
@@ -184,6 +206,9 @@ class Autoencoder:
     recipe: Recipe
     objective: str = "cross-entropy"
     noise: str = "masking"
+    """A name in `corruption.NOISES`; or ``"shared"``, one vector of Gaussian noise for all images
+    of a minibatch; or ``"fixed"``, Gaussian noise that is drawn once, before training, with the
+    noisy images clipped to [0, 1]."""
     level: float | None = None
     l1: float | None = None
     kl: tuple[float, float] | None = None
@@ -197,6 +222,8 @@ class Autoencoder:
     """Whether an untied decoder is zero initially."""
     code_bias: float = 0.0
     """The initial biases of the code; with zero, a few ReLU units may all be dead initially."""
+    clipped: bool = False
+    """Whether the cost is `clipped_cross_entropy`."""
     after: "Stack | None" = None
     """A stack to pretrain first and to unroll."""
 
@@ -209,13 +236,16 @@ class Autoencoder:
         if self.after is not None:
             first = [deep.unroll(layers) for layers in self.after.train(setup, name, architecture)]
         x, unused = jnp.asarray(setup.data.valid.x), setup.keys()[0]  # nothing is corrupted
-        clean = jax.jit(partial(deep.cost, architecture=architecture, objective=self.objective))
+        clean = jax.jit(replace(self, noise="masking")._function())
         watch = ValidCost(
             lambda params: float(clean(params, x, unused, pixel_scale=jnp.float32(1))),
             len(setup.seeds),
         )
-        data = setup.data.images
-        stage = setup.recipe(self.recipe).stage(len(data), name)
+        data: PyTree = setup.data.images
+        n, own_data = len(data), self.noise == "fixed"
+        if own_data:
+            data = self._noisy(setup)
+        stage = setup.recipe(self.recipe).stage(n, setup.place(name), own_data=own_data)
         cost = self.cost(setup.data.pixel_scale)
         history = fit(stage, cost, first, data, setup.keys(1), watch)
         encode = partial(deep.encode, architecture=architecture)
@@ -233,18 +263,29 @@ class Autoencoder:
 
     def cost(self, pixel_scale: float) -> Callable[..., Any]:
         """The cost, with the terms of this model."""
-        cost = partial(
-            deep.cost, architecture=self.architecture, objective=self.objective, noise=self.noise
-        )
-        return training.bind(
-            cost,
-            level=self.level,
-            l1=self.l1,
-            kl=self.kl,
-            contract=self.contract,
-            weight_decay=self.weight_decay,
-            pixel_scale=pixel_scale,
-        )
+        numbers = {"level": self.level} if self.noise != "fixed" else {}
+        terms = ("l1", "kl", "contract", "weight_decay")
+        given = {term: getattr(self, term) for term in terms if getattr(self, term) is not None}
+        return training.bind(self._function(), pixel_scale=pixel_scale, **numbers, **given)
+
+    def _function(self) -> Callable[..., Any]:
+        """The cost, before its numbers are bound."""
+        if self.clipped:
+            return partial(clipped_cross_entropy, architecture=self.architecture)
+        how = {"architecture": self.architecture, "objective": self.objective}
+        if self.noise == "shared":
+            return partial(shared_noise_cost, **how)
+        return partial(deep.cost, **how, noise="masking" if self.noise == "fixed" else self.noise)
+
+    def _noisy(self, setup: Setup) -> tuple[np.ndarray, np.ndarray]:
+        """Each seed's noisy images, and the clean ones, (seeds, images, pixels)."""
+        x = setup.data.train.x
+        noisy = [
+            np.asarray(jnp.clip(corruption.gaussian(key, x, self.level or 0.0), 0, 1))
+            for key in setup.keys(2)
+        ]
+        clean = np.broadcast_to(setup.data.images, (len(noisy), *x.shape))
+        return np.stack(noisy), clean
 
     def _first(self, key: jax.Array, seed: int) -> deep.Params:
         architecture = self.architecture
@@ -258,6 +299,46 @@ class Autoencoder:
         if self.zero_decoder and isinstance(params, deep.Untied):
             params = params._replace(decoder=jax.tree.map(jnp.zeros_like, params.decoder))
         return params
+
+
+def shared_noise_cost(
+    params: deep.Params,
+    batch: Any,
+    key: jax.Array,
+    *,
+    level: jax.Array | None = None,
+    pixel_scale: jax.Array,
+    **terms: Any,
+) -> Any:
+    """The cost with one vector of Gaussian noise for all images of the minibatch."""
+    x = jnp.asarray(autoencoder.pixels(batch, pixel_scale))
+    noise = 0.0 if level is None else level * jax.random.normal(key, x.shape[-1:])
+    return deep.cost(params, (x + noise, x), key, pixel_scale=pixel_scale, **terms)
+
+
+FURTHEST = math.log((1 - 1e-7) / 1e-7)  # the logit of 1 - 1e-7
+
+
+def clipped_cross_entropy(
+    params: deep.Params,
+    batch: Any,
+    key: jax.Array,
+    *,
+    architecture: Architecture,
+    pixel_scale: jax.Array,
+    level: jax.Array | None = None,
+    l1: jax.Array | None = None,
+) -> Any:
+    """The cross-entropy of outputs clipped to [1e-7, 1 - 1e-7], as in Keras.
+
+    So it is bounded even for targets outside [0, 1], and has no gradient where an output is
+    clipped.
+    """
+    x = autoencoder.pixels(batch, pixel_scale)
+    h = deep.encode(params, corruption.corrupt(key, x, level), architecture)
+    a = jnp.clip(deep.decode_logits(params, h, architecture), -FURTHEST, FURTHEST)
+    value = objectives.cross_entropy(a, x)
+    return value if l1 is None else value + l1 * objectives.l1(h)
 
 
 @dataclass(frozen=True)
@@ -282,7 +363,7 @@ class Stack:
             n_images = data.shape[1 if own_data else 0]
             gain = 4.0 if code == "sigmoid" else 1.0
             history = fit(
-                recipe.stage(n_images, f"{name}, layer {k + 1}", own_data=own_data),
+                recipe.stage(n_images, setup.place(f"{name}, layer {k + 1}"), own_data=own_data),
                 Autoencoder(one, self.recipe, level=self.level).cost(scale),
                 [deep.init(key, one, gain=gain) for key in setup.keys(2 * k + 2)],
                 data,
@@ -327,7 +408,7 @@ class Finetuned:
             for fitted in setup.fitted[self.of]
         ]
         cost = training.bind(stacked.cost, pixel_scale=setup.data.pixel_scale)
-        stage = setup.recipe(self.recipe).stage(len(setup.data.images), name)
+        stage = setup.recipe(self.recipe).stage(len(setup.data.images), setup.place(name))
         return _classifiers(setup, stage, cost, stacked.logits, first)
 
 
@@ -336,26 +417,29 @@ class Network:
     """A Flax module, trained with labels."""
 
     module: Callable[..., Any]
-    """Takes ``rngs`` and returns a module of `supervised`."""
+    """Takes a seed and returns a module of `supervised`."""
     recipe: Recipe
+    weight_decay: float | None = None
     choose: bool = True
     """Whether validation chooses the epoch."""
+    patience: int | None = None
+    """Minibatches to train for at least, by the rule of `early_stopping`; None for all epochs."""
 
     def train(self, setup: Setup, name: str) -> list[Fitted]:
         """Train; returns one `Fitted` per seed."""
         require("flax.nnx", "experiments")
-        from flax import nnx
-
         from dae_jax import supervised
 
-        split = [supervised.split(self.module(rngs=nnx.Rngs(seed))) for seed in setup.seeds]
+        split = [supervised.split(self.module(seed)) for seed in setup.seeds]
         graph, first = split[0].graph, [part.params for part in split]
         cost = training.bind(
-            partial(supervised.cost, graph=graph), pixel_scale=setup.data.pixel_scale
+            partial(supervised.cost, graph=graph),
+            pixel_scale=setup.data.pixel_scale,
+            weight_decay=self.weight_decay,
         )
         logits = partial(supervised.logits, graph=graph)
-        stage = setup.recipe(self.recipe).stage(len(setup.data.images), name)
-        return _classifiers(setup, stage, cost, logits, first, self.choose)
+        stage = setup.recipe(self.recipe).stage(len(setup.data.images), setup.place(name))
+        return _classifiers(setup, stage, cost, logits, first, self.choose, self.patience)
 
 
 def _classifiers(
@@ -365,6 +449,7 @@ def _classifiers(
     logits: Callable[..., Any],
     first: list[PyTree],
     choose: bool = True,
+    patience: int | None = None,
 ) -> list[Fitted]:
     """Train classifiers with labels; keep the epoch that validation chooses, or the last one."""
     data, each = setup.data, range(len(first))
@@ -372,7 +457,8 @@ def _classifiers(
     def error(i: int, params: PyTree) -> float:
         return evaluation.error_rate(logits, params, data.valid.x, data.valid.labels)
 
-    watch = Best(training.stack(first), error)
+    updates = None if patience is None else len(data.images) // stage.batch_size
+    watch = Best(training.stack(first), error, updates, patience)
     labelled = data.images, data.train.labels
     history = fit(stage, cost, first, labelled, setup.keys(1), watch)
     chosen = [member(watch.params, i) for i in each] if choose else history.params

@@ -35,17 +35,15 @@ Picture = Callable[[Outcome], "np.ndarray | Figure"]
 """A function of a seed's models and data that returns a sheet of bytes or a diagram."""
 
 
-def scatter(titles: Mapping[str, str]) -> Picture:
-    """The codes of 5,000 test images in the plane: one colour per class, one plot per model."""
+def scatter(titles: Mapping[str, str], part: str = "test") -> Picture:
+    """The codes of 5,000 images of a part in the plane: a colour per class, a plot per model."""
 
     def draw(outcome: Outcome) -> "Figure":
         from dae_jax.figures import plots
 
-        test = outcome.data.test
-        codes = {
-            title: outcome.models[name].encode(test.x[:POINTS]) for name, title in titles.items()
-        }
-        return plots.scatter(codes, test.labels[:POINTS])
+        x, labels = getattr(outcome.data, part)
+        codes = {title: outcome.models[name].encode(x[:POINTS]) for name, title in titles.items()}
+        return plots.scatter(codes, labels[:POINTS])
 
     return draw
 
@@ -61,11 +59,11 @@ def tsne_scatter(name: str, title: str) -> Picture:
     return draw
 
 
-def reconstructions(*names: str, n: int = 10) -> Picture:
-    """A row of test images, then one row of their reconstructions per model."""
+def reconstructions(*names: str, n: int = 10, part: str = "test") -> Picture:
+    """A row of images of a part, then one row of their reconstructions per model."""
 
     def draw(outcome: Outcome) -> np.ndarray:
-        x = outcome.data.test.x[:n]
+        x = getattr(outcome.data, part).x[:n]
         rows = [x, *(outcome.models[name].reconstruct(x) for name in names)]
         return _sheet(outcome, np.concatenate(rows), (len(rows), n))
 
@@ -73,12 +71,12 @@ def reconstructions(*names: str, n: int = 10) -> Picture:
 
 
 def restored(name: str, scale: float, n: int = 10) -> Picture:
-    """A row of noisy images and a row of their reconstructions."""
+    """A row of test images, a row of noisy copies, and a row of their reconstructions."""
 
     def draw(outcome: Outcome) -> np.ndarray:
-        _, seen = noisy(outcome, scale, n)
-        both = np.concatenate([seen, outcome.models[name].reconstruct(seen)])
-        return _sheet(outcome, both, (2, n))
+        x, seen = noisy(outcome, scale, n)
+        rows = np.concatenate([x, seen, outcome.models[name].reconstruct(seen)])
+        return _sheet(outcome, rows, (3, n))
 
     return draw
 

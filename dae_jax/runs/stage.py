@@ -18,7 +18,7 @@ from dae_jax import autoencoder, console, training
 from dae_jax.errors import InputError
 from dae_jax.runs.checkpoints import Checkpoints, Metrics
 from dae_jax.settings.shared import Decoder, Denoising, Objective
-from dae_jax.training import Report, State, Watch
+from dae_jax.training import Report, Shuffle, State, Watch
 
 __all__ = ["Place", "Stage", "Trained", "denoising_cost", "train"]
 
@@ -52,10 +52,11 @@ class Stage:
     optimizer: optax.GradientTransformation
     epochs: int
     batch_size: int
-    shuffle: bool = False
+    shuffle: Shuffle = False
     own_data: bool = False
     learning_rate: str = "the learning rate"  # as a flag and its value, for the advice to lower it
     place: Place = Place()
+    updates: int | None = None  # in all, if the last epoch is cut short
 
 
 class Trained(NamedTuple):
@@ -149,6 +150,7 @@ def _reports(
         epochs=stage.epochs,
         batch_size=stage.batch_size,
         shuffle=stage.shuffle,
+        updates=stage.updates,
         start=start,
         own_data=stage.own_data,
     )
