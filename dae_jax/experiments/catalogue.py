@@ -95,6 +95,7 @@ DEEP_2D = Experiment(
     ),
 )
 
+
 def _linear(recipe: Recipe) -> Autoencoder:
     return Autoencoder(
         Architecture((PIXELS, 512, 128, 2), hidden="linear", code="linear", output="linear"),

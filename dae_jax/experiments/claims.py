@@ -31,6 +31,7 @@ __all__ = [
     "Interval",
     "Reproduced",
     "Shown",
+    "check_seeds",
     "in_words",
     "is_share",
     "judged",
@@ -72,6 +73,17 @@ def prediction_interval(values: Sequence[float], number: str = "the number") -> 
     mean, half = mean_interval(values)
     half *= math.sqrt(len(values) + 1)  # from the mean of n runs to one more run
     return Interval(mean - half, mean + half)
+
+
+def check_seeds(claims: Sequence["Claim"], seeds: Sequence[int]) -> None:
+    """Check that there are seeds enough for the intervals of all claims.
+
+    Raises:
+        InputError: A claim needs an interval, and there is one seed.
+    """
+    for claim in claims:
+        if len(seeds) < 2 and not (isinstance(claim, Shown) or getattr(claim, "exact", False)):
+            prediction_interval(seeds, claim.number)
 
 
 def is_share(number: str) -> bool:

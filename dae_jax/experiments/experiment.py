@@ -15,7 +15,7 @@ import numpy as np
 
 from dae_jax import __version__, console, figures
 from dae_jax.datasets import Dataset
-from dae_jax.experiments.claims import Claim, judged
+from dae_jax.experiments.claims import Claim, check_seeds, judged
 from dae_jax.experiments.data import Images, prepare
 from dae_jax.experiments.measures import Measure, Outcome
 from dae_jax.experiments.models import Model, Setup
@@ -83,9 +83,14 @@ def run(
 
     Returns:
         The report.
+
+    Raises:
+        InputError: A claim's interval would be of one seed.
     """
     began = time.perf_counter()
     applies = dataset.name == "mnist" and epochs is None
+    if applies:
+        check_seeds(experiment.claims, experiment.seeds)
     declares = declaration(experiment)
     data = prepare(dataset, experiment.images)
     training = folder / "training"

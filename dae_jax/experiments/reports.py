@@ -1,15 +1,31 @@
-"""The reports of all experiments: their check, their list, and the table of the README."""
+"""The reports of all experiments: their check, their list, and the tables of the README."""
 
 import json
+import math
 import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dae_jax.errors import InputError
-from dae_jax.experiments.experiment import Claim, Experiment, in_words, is_share
+from dae_jax.experiments.claims import Claim, Improved, Reproduced, in_words, is_share, judged
+from dae_jax.experiments.experiment import VERSION, Experiment, declaration, fingerprint
 from dae_jax.files import write_whole
 
-__all__ = ["MARKS", "PROG", "check", "in_markdown", "put_table", "read", "show", "summarise"]
+__all__ = [
+    "MARKS",
+    "PROG",
+    "Row",
+    "check",
+    "in_markdown",
+    "put_table",
+    "read",
+    "rows",
+    "show",
+    "stale",
+    "summarise",
+]
 
 PROG = "python -m dae_jax.reproduce"
 """The command that makes the reports."""
@@ -17,37 +33,146 @@ MARKS = (
     "<!-- results: made by python -m dae_jax.reproduce --table README.md -->",
     "<!-- end of results -->",
 )
-"""The lines of a Markdown file between which the table is written."""
+"""The lines of a Markdown file between which the tables are written."""
+
+Report = dict[str, Any]
 
 
-def read(experiments: dict[str, Experiment], reports: Path) -> dict[str, dict[str, Any]]:
+class Row(NamedTuple):
+    """A claim with its measured values; none if the report is missing or of another declaration."""
+
+    experiment: str
+    claim: Claim
+    values: Sequence[float]
+    verdict: str | None
+
+
+def read(experiments: Mapping[str, Experiment], reports: Path) -> dict[str, Report]:
     """Read the existing reports, by experiment.
 
     Raises:
-        InputError: A report cannot be read.
+        InputError: A report cannot be read, is cut off, or is of another version; or the folder
+            holds the report of an experiment that does not exist.
     """
     existing = {}
-    for name in experiments:
-        path = reports / name / "report.json"
-        if path.exists():
-            try:
-                existing[name] = json.loads(path.read_text())
-                _ = existing[name]["claims"], existing[name]["numbers"]
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise InputError(
-                    f"cannot read {path}: {error!r}", do=f"make it again: {PROG} {name}"
-                ) from error
-    return existing
+    for path in sorted(reports.glob("*/report.json")):
+        report = _load(path)
+        if "experiment" not in report:
+            continue  # of another command
+        name = path.parent.name
+        if report["experiment"] == name and name not in experiments:
+            raise InputError(
+                f"{path}", expected="the report of an experiment that exists", got=name,
+                do="remove its folder",
+            )  # fmt: skip
+        if name in experiments:
+            existing[name] = _checked(path, report, name)
+    return {name: existing[name] for name in experiments if name in existing}
 
 
-def check(experiments: dict[str, Experiment], reports: Path) -> int:
-    """Compare the existing reports with the declared bands.
-
-    Returns:
-        The exit status: 1 if a number lies outside its band, else 0.
+def _load(path: Path) -> Report:
+    """The JSON object in a file.
 
     Raises:
-        InputError: There is no report, or one lacks a claimed number.
+        InputError: It cannot be read, or is no JSON object.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot read {path}: {error}", do=f"make it again: {PROG} {path.parent.name}"
+        ) from error
+    if not isinstance(report, dict):
+        raise InputError(
+            f"{path}", expected="a JSON object", got=type(report).__name__,
+            do=f"make it again: {PROG} {path.parent.name}",
+        )  # fmt: skip
+    return report
+
+
+def _checked(path: Path, report: Report, name: str) -> Report:
+    """A report whose parts are as this version writes them.
+
+    Raises:
+        InputError: It is of another version, or parts are missing or of another type.
+    """
+    again = f"make it again: {PROG} {name}"
+    version = report.get("version", 1)
+    if version != VERSION:
+        raise InputError(
+            f"{path}", expected=f"a report of version {VERSION}", got=version, do=again
+        )
+    kinds = {
+        "fingerprint": str,
+        "declaration": dict,
+        "numbers": dict,
+        "seconds": int | float,
+        "published_applies": bool,
+        "data": dict,
+    }
+    for part, kind in kinds.items():
+        if not isinstance(report.get(part), kind):
+            raise InputError(
+                f"{path}", expected=f"a whole report, with {part!r}", got="none", do=again
+            )
+    for number, measured in report["numbers"].items():
+        values = measured.get("values") if isinstance(measured, dict) else None
+        if not isinstance(values, list) or not values or not all(map(_is_number, values)):
+            raise InputError(
+                f"{path}, {number!r}", expected="a list of numbers", got=values, do=again
+            )
+    return report
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def stale(experiment: Experiment, report: Report) -> list[str]:
+    """The parts of today's declaration that differ from the report's; none if it is today's."""
+    today = declaration(experiment)
+    if report["published_applies"] and report["fingerprint"] == fingerprint(today):
+        return []
+    differ = [part for part, now in today.items() if report["declaration"].get(part) != now]
+    return differ or ["data"]
+
+
+def rows(experiments: Mapping[str, Experiment], existing: Mapping[str, Report]) -> list[Row]:
+    """One row per claim, in the order of the catalogue.
+
+    Raises:
+        InputError: A report lacks a claimed number, or an interval would be of one seed.
+    """
+    found = []
+    for name, experiment in experiments.items():
+        report = existing.get(name)
+        current = report is not None and not stale(experiment, report)
+        for claim in experiment.claims:
+            if report is None or not current:
+                found.append(Row(name, claim, (), None))
+                continue
+            if claim.number not in report["numbers"]:
+                raise InputError(
+                    f"report of {name}",
+                    expected=f"the number {claim.number!r}",
+                    got="none",
+                    do=f"make it again: {PROG} {name}",
+                )
+            verdict = judged(claim, report["numbers"])["verdict"]
+            values = report["numbers"][claim.number]["values"]
+            found.append(Row(name, claim, values, verdict))
+    return found
+
+
+def check(experiments: Mapping[str, Experiment], reports: Path) -> int:
+    """Compare the existing reports with today's declarations and claims.
+
+    Returns:
+        The exit status: 1 if a report is missing or of another declaration, a reproduced number is
+        worse than published, or an improved one is not better; else 0.
+
+    Raises:
+        InputError: There is no report, or one cannot be used; see `read` and `rows`.
     """
     existing = read(experiments, reports)
     if not existing:
@@ -57,81 +182,118 @@ def check(experiments: dict[str, Experiment], reports: Path) -> int:
             got="none",
             do=f"run {PROG} --all, or name an experiment",
         )
-    missed = 0
-    for name, report in existing.items():
-        for claim in experiments[name].claims:
-            value = _value(report, name, claim)
-            if not claim.holds(value):
-                exactly = f"{100 * value:.5g} %" if is_share(claim.number) else f"{value:.6g}"
-                print(f"{name}: {claim.number} is {exactly}, not {claim.band}")
-                missed += 1
-    total = sum(len(experiments[name].claims) for name in existing)
-    print(f"{total - missed} of {total} numbers of {len(existing)} experiments lie in their bands")
-    return 1 if missed else 0
+    faults = []
+    for name, experiment in experiments.items():
+        if name not in existing:
+            faults.append(f"{name}: no report; run {PROG} {name}")
+        elif differ := stale(experiment, existing[name]):
+            faults.append(
+                f"{name}: the report is of other {' and '.join(differ)} than declared today; "
+                f"run {PROG} {name}"
+            )
+    table = rows(experiments, existing)
+    faults += [_fault(row) for row in table if row.verdict in ("worse", "not better")]
+    for fault in faults:
+        print(fault)
+    print(counted(table))
+    return 1 if faults else 0
 
 
-def show(experiments: dict[str, Experiment], reports: Path) -> int:
-    """Print the list of experiments: what, published, measured, band, time."""
+def _fault(row: Row) -> str:
+    claim = row.claim
+    return (
+        f"{row.experiment}: {claim.number} is {_mean(row)}, {row.verdict} than the published "
+        f"{claim.published} ({_interval(row)})"
+    )
+
+
+def counted(table: Sequence[Row]) -> str:
+    """One sentence per kind: how many rows, and with which verdicts."""
+    kinds = {"reproduced": ("agrees", "better", "worse"), "improved": ("better", "not better")}
+    words = []
+    for kind, verdicts in kinds.items():
+        own = [row for row in table if row.claim.kind == kind]
+        counts = Counter("not measured" if row.verdict is None else row.verdict for row in own)
+        parts = [
+            f"{counts[v]} {_plural(v, counts[v])}" for v in (*verdicts, "not measured") if counts[v]
+        ]
+        numbers = "number" if len(own) == 1 else "numbers"
+        words.append(f"{len(own)} {numbers} {kind}: {', '.join(parts)}.")
+    shown = sum(row.claim.kind == "shown" for row in table)
+    words.append(f"{shown} shown, without a verdict.")
+    return " ".join(words)
+
+
+def _plural(verdict: str, n: int) -> str:
+    return "agree" if verdict == "agrees" and n != 1 else verdict
+
+
+def show(experiments: Mapping[str, Experiment], reports: Path) -> int:
+    """Print the list of experiments: what, kind, published, measured, verdict, time."""
     from rich.console import Console
     from rich.table import Table
 
     existing = read(experiments, reports)
-    table = Table(*("experiment", "number", "published", "measured", "band", "s"), box=None)
-    for name, experiment in experiments.items():
-        table.add_row(f"[bold]{name}[/]", experiment.what, style="cyan")
-        report = existing.get(name)
-        for claim in experiment.claims:
-            seconds = f"{report['seconds']:.0f}" if report and claim is experiment.claims[0] else ""
-            table.add_row(
-                "",
-                claim.number,
-                claim.published,
-                _measured(report, claim),
-                claim.band,
-                seconds,
-            )
-    Console(width=None if sys.stdout.isatty() else 160, soft_wrap=False).print(table)
+    columns = ("experiment", "number", "kind", "published", "measured", "verdict", "s")
+    table = Table(*columns, box=None)
+    for row in rows(experiments, existing):
+        claims = experiments[row.experiment].claims
+        first, report = row.claim is claims[0], existing.get(row.experiment)
+        if first:
+            table.add_row(f"[bold]{row.experiment}[/]", experiments[row.experiment].what)
+        table.add_row(
+            "",
+            row.claim.number,
+            row.claim.kind,
+            row.claim.published or getattr(row.claim, "picture", ""),
+            _mean(row),
+            row.verdict or "",
+            f"{report['seconds']:.0f}" if report and first else "",
+        )
+    Console(width=None if sys.stdout.isatty() else 200, soft_wrap=False).print(table)
     return 0
 
 
-def _value(report: dict[str, Any], name: str, claim: Claim) -> float:
-    """The value of a claimed number in a report.
+def _mean(row: Row) -> str:
+    """The mean and the standard deviation of the measured values."""
+    if not row.values:
+        return "not measured"
+    number, claim, values = row.claim.number, row.claim, row.values
+    if isinstance(claim, Reproduced) and claim.exact:
+        return in_words(number, values[0], 6)
+    mean = math.fsum(values) / len(values)
+    sd = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / max(len(values) - 1, 1))
+    if sd < 1e-6 * abs(mean):
+        return in_words(number, mean)
+    if is_share(number):
+        return f"{100 * mean:.2f} ± {100 * sd:.2f} %"
+    return f"{in_words(number, mean)} ± {in_words(number, sd, 1)}"
+
+
+def _interval(row: Row) -> str:
+    """The interval that the verdict is about, in words."""
+    claim, number = row.claim, row.claim.number
+    interval = claim.interval(row.values) if row.values else None
+    if interval is None or (isinstance(claim, Reproduced) and claim.exact):
+        return "exact" if interval else ""
+    low, high = (in_words(number, end) for end in interval)
+    return f"{low.removesuffix(' %') if is_share(number) else low} to {high}"
+
+
+def put_table(path: Path, experiments: Mapping[str, Experiment], reports: Path) -> int:
+    """Write the tables of all reports between the two marks in a Markdown file.
 
     Raises:
-        InputError: It is missing, since the report is older than the claim.
-    """
-    if claim.number not in report["numbers"]:
-        raise InputError(
-            f"report of {name}",
-            expected=f"the number {claim.number!r}",
-            got="none",
-            do=f"make it again: {PROG} {name}",
-        )
-    return claim.value(report["numbers"][claim.number])
-
-
-def _measured(report: dict[str, Any] | None, claim: Claim) -> str:
-    number = claim.number
-    if report is None or number not in report["numbers"]:
-        return "not run"
-    numbers = report["numbers"][number]
-    value, sd = claim.value(numbers), numbers["sd"] or 0.0
-    if claim.of == "first" or sd < 1e-6 * abs(value):
-        return in_words(number, value, 7 if claim.of == "first" else 4)
-    unit = " %" if is_share(number) else ""
-    return f"{in_words(number, value).removesuffix(unit)} ± {in_words(number, sd, 1)}"
-
-
-def put_table(path: Path, experiments: dict[str, Experiment], reports: Path) -> int:
-    """Write the table of all reports between its two marks in a Markdown file.
-
-    Raises:
-        InputError: No such file, or no marks in it; or a report lacks a claimed number.
+        InputError: No such file, not UTF-8, or no marks in it; or see `read` and `rows`.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"--table: cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"--table: {path}", expected="a text file in UTF-8", got="others"
+        ) from error
     begin, end = MARKS
     if text.count(begin) != 1 or text.count(end) != 1:
         raise InputError(
@@ -139,44 +301,89 @@ def put_table(path: Path, experiments: dict[str, Experiment], reports: Path) -> 
         )
     before, rest = text.split(begin)
     after = rest.split(end)[1]
-    table = in_markdown(experiments, read(experiments, reports))
+    table = in_markdown(rows(experiments, read(experiments, reports)))
     write_whole(path, f"{before}{begin}\n{table}{end}{after}")
     return 0
 
 
-def in_markdown(experiments: dict[str, Experiment], existing: dict[str, dict[str, Any]]) -> str:
-    """The table of all reports, one row per claim."""
-    lines = ["| experiment | number | published | measured | band |", "|---|---|---|---|---|"]
-    for name, report in existing.items():
-        for i, claim in enumerate(experiments[name].claims):
-            first = f"[`{name}`](results/{name}/report.json)" if not i else ""
-            value = _value(report, name, claim)
-            measured = _measured(report, claim)
-            if not claim.holds(value):
-                measured = f"**{measured}**"
-            lines.append(
-                f"| {first} | {claim.number} | {claim.published} | {measured} | {claim.band} |"
-            )
-    return "\n".join(["", *lines, "", ""])
+def in_markdown(table: Sequence[Row]) -> str:
+    """The counts, and one table per kind of claim."""
+    reproduced = [row for row in table if row.claim.kind == "reproduced"]
+    improved = [row for row in table if row.claim.kind == "improved"]
+    shown = [row for row in table if row.claim.kind == "shown"]
+    blocks = [
+        counted(table),
+        "**Reproduced**: the published setting; the interval is that of one more run.",
+        _lines(
+            ("experiment", "number", "published", "measured", "runs", "interval", "verdict"),
+            reproduced,
+            lambda row: (
+                row.claim.published,
+                _mean(row),
+                str(len(row.values) or ""),
+                _interval(row),
+                _verdict(row),
+            ),
+        ),
+        "**Improved**: our own recipe; the interval is that of the mean.",
+        _lines(
+            ("experiment", "number", "published", "measured", "runs", "interval", "verdict",
+             "what differs", "what chose it"),
+            improved,
+            lambda row: (
+                row.claim.published,
+                _mean(row),
+                str(len(row.values) or ""),
+                _interval(row),
+                _verdict(row),
+                *((row.claim.differs, row.claim.chosen) if isinstance(row.claim, Improved) else ()),
+            ),
+        ),
+        "**Shown**: the source gives a picture and no number.",
+        _lines(
+            ("experiment", "number", "the source's", "measured", "runs"),
+            shown,
+            lambda row: (getattr(row.claim, "picture", ""), _mean(row), str(len(row.values) or "")),
+        ),
+    ]  # fmt: skip
+    return "\n" + "\n\n".join(blocks) + "\n\n"
 
 
-def summarise(report: dict[str, Any], folder: Path) -> None:
-    """Print the numbers of a new report, with the claims that they meet."""
+def _verdict(row: Row) -> str:
+    if row.verdict is None:
+        return ""
+    return f"**{row.verdict}**" if row.verdict in ("worse", "not better") else row.verdict
+
+
+def _lines(columns: Sequence[str], table: Sequence[Row], cells: Any) -> str:
+    """One Markdown table; an experiment's name stands beside its first row."""
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    last = None
+    for row in table:
+        link = f"[`{row.experiment}`](results/{row.experiment}/report.json)"
+        first = (link if row.values else f"`{row.experiment}`") if row.experiment != last else ""
+        last = row.experiment
+        lines.append(f"| {' | '.join((first, row.claim.number, *cells(row)))} |")
+    return "\n".join(lines)
+
+
+def summarise(report: Report, experiment: Experiment, folder: Path) -> None:
+    """Print the numbers of a new report, with the verdicts of its claims."""
     if not report["published_applies"]:
         print(
             f"*** trained on {report['data']['name']}"
             + (" for another length" if "--epochs" in report["command"] else "")
             + ": the published numbers do not apply ***"
         )
+    claims = {claim.number: claim for claim in experiment.claims}
+    verdicts = {claim["number"]: claim for claim in report["claims"]}
     width = max(map(len, report["numbers"]))
-    claims = {claim["number"]: claim for claim in report["claims"]}
     for number, measured in report["numbers"].items():
         sd = "" if measured["sd"] is None else f" ± {measured['sd']:.2g}"
         words = f"{number:{width}}  {measured['mean']:.6g}{sd}"
-        if number in claims and report["published_applies"]:
-            claim = claims[number]
-            verdict = "yes" if claim["holds"] else "NO"
-            words += f"  published {claim['published']}; within {claim['band']}: {verdict}"
+        if number in verdicts and verdicts[number]["verdict"]:
+            row = Row("", claims[number], measured["values"], verdicts[number]["verdict"])
+            words += f"  published {row.claim.published}: {row.verdict} ({_interval(row)})"
         print(words)
-    seeds = report["seeds"]
-    print(f"{len(seeds)} seeds, {report['seconds']:.0f} s; {folder}/report.json\n", flush=True)
+    seeds = len(experiment.seeds)
+    print(f"{seeds} seeds, {report['seconds']:.0f} s; {folder}/report.json\n", flush=True)
