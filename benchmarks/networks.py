@@ -1,6 +1,6 @@
 """How fast are the deep autoencoder and LeNet, compared with PyTorch?
 
-    pip install ".[bench,experiments]" && python benchmarks/networks.py [--quick] [--json OUT]
+    pip install ".[bench,experiments]" && python benchmarks/networks.py [--quick]
 
 One epoch of each is measured in turns, from the same weights, in the order of the file.
 benchmarks/README.md says how to read the tables.
@@ -178,17 +178,16 @@ def entries_of(table: Table, about: Row) -> dict[str, Row]:
 
 def main(argv: Sequence[str]) -> int:
     settings = shared.parse(Settings, argv)
-    numbers: Row = {}
-    with turns.prepared(settings) as (folder, about):
+    with turns.prepared(settings) as (folder, report):
         for table in settings.only:
-            print(f"## {table}\n", flush=True)
+            report.say(f"## {table}")
             rounds = 2 if settings.quick else 5
-            rows = turns.measure(folder, rounds, entries_of(table, about))
+            rows = turns.measure(folder, rounds, entries_of(table, report.machine))
+            report.numbers[table] = rows
             turns.check_learning(rows)
             eager = ratio(rows["PyTorch eager"], rows["dae_jax"])
-            turns.show(rows, [(f"{table}, PyTorch eager / dae_jax", eager, ">=", 1)])
-            numbers[table] = rows
-            turns.save(settings, {"machine": about} | numbers)
+            target = f"{table}, PyTorch eager / dae_jax", eager, ">=", 1
+            report.say(turns.in_words(rows, [target]))
     return 0
 
 

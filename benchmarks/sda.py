@@ -1,6 +1,6 @@
 """How fast is the tutorial's whole stacked denoising autoencoder (SdA)?
 
-    pip install ".[bench]" && python benchmarks/sda.py [--quick] [--json OUT] [--only STAGE ...]
+    pip install ".[bench]" && python benchmarks/sda.py [--quick] [--only STAGE ...]
 
 One epoch of each stage of the recipe is measured in turns: of pretraining each of the layers
 784-1000-1000-1000, and of fine-tuning them as a classifier. The whole recipe is their sum, weighted
@@ -184,8 +184,8 @@ def whole_recipe(stages: dict[Stage, dict[str, Row]]) -> dict[str, Row]:
     return whole
 
 
-def show_recipe(stages: dict[Stage, dict[str, Row]], whole: dict[str, Row]) -> None:
-    """Print one row per stage: the seconds of all its epochs, and the others' ratios to them."""
+def recipe_in_words(stages: dict[Stage, dict[str, Row]], whole: dict[str, Row]) -> str:
+    """One row per stage: the seconds of all its epochs, and the others' ratios to them."""
     names = next(iter(stages.values())).keys()
     rows = [(stage, EPOCHS[stage], EPOCHS[stage], rows) for stage, rows in stages.items()]
     if whole:
@@ -196,7 +196,7 @@ def show_recipe(stages: dict[Stage, dict[str, Row]], whole: dict[str, Row]) -> N
         ratios = [f"{r:.2f}" if (r := ratio(other, first)) else "" for other in others]
         lines.append([what, str(epochs), f"{times * median(first['seconds']):.0f}", *ratios])
     first, *others = names
-    turns.markdown(["", "epochs", f"{first} s", *(f"{o} / {first}" for o in others)], lines)
+    return turns.markdown(["", "epochs", f"{first} s", *(f"{o} / {first}" for o in others)], lines)
 
 
 def targets_of(whole: dict[str, Row]) -> list[turns.Target]:
@@ -211,20 +211,19 @@ def targets_of(whole: dict[str, Row]) -> list[turns.Target]:
 
 def main(argv: Sequence[str]) -> int:
     settings = shared.parse(Settings, argv)
-    with turns.prepared(settings) as (folder, about):
+    with turns.prepared(settings) as (folder, report):
         stages: dict[Stage, dict[str, Row]] = {}
         for stage in settings.only:
-            print(f"## {stage}\n", flush=True)
-            rounds = 2 if settings.quick else 3
-            rows = stages[stage] = turns.measure(folder / stage, rounds, entries_of(stage, about))
+            report.say(f"## {stage}")
+            rounds, entries = 2 if settings.quick else 3, entries_of(stage, report.machine)
+            rows = stages[stage] = turns.measure(folder / stage, rounds, entries)
             turns.check_learning(rows)
-            turns.show(rows)
-            turns.save(settings, {"machine": about} | stages)
-        whole = whole_recipe(stages)
-        turns.save(settings, {"machine": about} | stages | {"whole-recipe": whole})
-        print("## whole-recipe\n")
-        show_recipe(stages, whole)
-        turns.show_targets(targets_of(whole))
+            report.numbers[stage] = rows
+            report.say(turns.in_words(rows))
+        whole = report.numbers["whole-recipe"] = whole_recipe(stages)
+        report.say("## whole-recipe")
+        report.say(recipe_in_words(stages, whole))
+        report.say(turns.targets_in_words(targets_of(whole)))
     return 0
 
 

@@ -1,6 +1,7 @@
 """How fast is one layer of dae_jax? Contestants measured in turns (A B C A B C ...), in one run.
 
-    pip install ".[bench]" && python benchmarks/speed.py [--quick] [--json OUT] [--only TABLE ...]
+    pip install ".[bench]" && python benchmarks/speed.py [--quick] [--only TABLE ...]
+    python benchmarks/speed.py --table README.md    # the README's table, from the existing reports
 
 Seconds drift with a machine's load and temperature; ratios within a round hardly do. The result is
 the median of the rounds' ratios. benchmarks/README.md says how to read the tables.
@@ -19,6 +20,7 @@ from typing import ClassVar, Literal, get_args
 
 import contestants
 import numpy as np
+import readme_table
 import turns
 from turns import Row, ratio
 
@@ -45,6 +47,8 @@ class Settings(turns.Settings):
     prog: ClassVar[str] = "python benchmarks/speed.py"
     only: tuple[Table, ...] = get_args(Table)
     """The tables to measure; total is for GPUs only."""
+    table: Path | None = None
+    """Write the table of all reports between its two marks in this Markdown file, and stop."""
 
 
 def prepare(folder: Path, how: Row) -> None:
@@ -149,15 +153,16 @@ def run_table(table: str, folder: Path, about: Row, quick: bool) -> dict[str, Ro
 
 def main(argv: Sequence[str]) -> int:
     settings = shared.parse(Settings, argv)
-    with turns.prepared(settings) as (folder, about):
-        numbers: Row = {"machine": about}
+    if settings.table:
+        return readme_table.put(settings.table, settings.output_dir or turns.RESULTS)
+    with turns.prepared(settings) as (folder, report):
         for table in settings.only:
-            if table == "total" and about["backend"] == "cpu":
+            if table == "total" and report.machine["backend"] == "cpu":
                 continue
-            print(f"## {table}\n", flush=True)
-            rows = numbers[table] = run_table(table, folder, about, settings.quick)
-            turns.show(rows, targets_of(table, rows))
-            turns.save(settings, numbers)
+            report.say(f"## {table}")
+            rows = run_table(table, folder, report.machine, settings.quick)
+            report.numbers[table] = rows
+            report.say(turns.in_words(rows, targets_of(table, rows)))
     return 0
 
 

@@ -5,9 +5,9 @@ the median of the rounds' ratios. A benchmark is a script that ends with
 
     sys.exit(turns.start(main, prepare, contestants))
 
-`main` measures and prints. The same script, started again as a worker, calls `prepare` once, to
+`main` measures and reports. The same script, started again as a worker, calls `prepare` once, to
 write the common data into a folder, or one of `contestants`. The `Settings` of the script have a
-`prog`, the command that its help names.
+`prog`, the command that its help names. The report goes to a file of the processor's name.
 """
 
 import contextlib
@@ -15,7 +15,6 @@ import datetime
 import importlib.metadata
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -25,9 +24,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import processors
 
 from dae_jax import console, files
 
@@ -35,15 +35,51 @@ Row = dict[str, Any]  # a contestant's seconds and the cost of its first epoch, 
 Epoch = Callable[[], float | None]  # trains for one epoch and returns its mean cost
 Target = tuple[str, float | None, str, float]  # name, measured value or None, comparison, bound
 
+RESULTS = Path(__file__).parent / "results"
+BUSY = 0.1  # the share of the cores that other work may keep busy
+# What changes the speed of BLAS, if it is set; a report says so.
+VARIABLES = "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE"
+
 
 @dataclass(frozen=True)
 class Settings:
     """The flags of every benchmark."""
 
+    prog: ClassVar[str] = ""
     quick: bool = False
     """Few images, two rounds: a test of the script, whose numbers mean nothing."""
-    json: Path | None = None
-    """File for all numbers."""
+    output_dir: Path | None = None
+    """Folder for the report, a .txt and a .json with the processor's name. By default
+    benchmarks/results for a run without other flags, and none for a quick or a partial one."""
+
+
+class Report:
+    """What a benchmark prints, and all its numbers.
+
+    Args:
+        script: The name of the script, without its ending.
+        machine: The date, the machine and the versions.
+        folder: The folder for the files; None to print only.
+    """
+
+    def __init__(self, script: str, machine: Row, folder: Path | None):
+        self.machine = machine
+        self.numbers: Row = {"machine": machine}
+        self._script, self._folder, self._text = script, folder, ""
+
+    def say(self, text: str) -> None:
+        """Print a paragraph, which is also one of the report's."""
+        print(text + "\n", flush=True)
+        self._text += f"\n{text}\n" if self._text else f"{text}\n"
+
+    def write(self) -> None:
+        """Write the files, and say where."""
+        if self._folder:
+            name = processors.file_name(self._script, self.machine)
+            files.write_whole(self._folder / f"{name}.txt", self._text)
+            numbers = json.dumps(self.numbers, indent=2)
+            path = files.write_whole(self._folder / f"{name}.json", numbers + "\n")
+            print(f"{path} has every number, and {name}.txt beside it is this report")
 
 
 def start(
@@ -68,10 +104,14 @@ def start(
 
 
 @contextlib.contextmanager
-def prepared(settings: Settings) -> Iterator[tuple[Path, Row]]:
-    """A prepared folder, and the facts of the machine, which are printed, too."""
-    if settings.json:
-        files.write_whole(settings.json, "{}\n")  # fail now rather than at the end
+def prepared(settings: Settings) -> Iterator[tuple[Path, Report]]:
+    """A prepared folder, and a report that begins with the machine and is written at the end.
+
+    A run that stops with an error writes none, and an older one is kept.
+    """
+    output = output_folder(settings)
+    if output:
+        files.writable_folder(output)  # fail now rather than at the end
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # An own cache, so that the first start is a cold one; and one GPU for all workers.
@@ -80,8 +120,22 @@ def prepared(settings: Settings) -> Iterator[tuple[Path, Row]]:
         if status := _call(folder, {"quick": settings.quick}).wait():
             raise SystemExit(status)  # it has printed the reason
         about = _facts_of(json.loads((folder / "about.json").read_text()))
-        markdown(["machine", ""], [[key, str(value)] for key, value in about.items()])
-        yield folder, about
+        report = Report(Path(settings.prog).stem, about, output)
+        words = {True: "yes", False: "no"}
+        lines = [
+            [key, words[value] if isinstance(value, bool) else str(value)]
+            for key, value in about.items()
+        ]
+        report.say(markdown(["machine", ""], lines))
+        yield folder, report
+        report.write()
+
+
+def output_folder(settings: Settings) -> Path | None:
+    """The folder for the report: a quick or partial run must not replace a whole one's."""
+    if settings.output_dir is None and settings == type(settings)():
+        return RESULTS
+    return settings.output_dir
 
 
 def write_facts(folder: Path, data: str, images: int) -> None:
@@ -94,16 +148,12 @@ def write_facts(folder: Path, data: str, images: int) -> None:
 
 
 def _facts_of(about: Row) -> Row:
-    """The date, the machine and the versions."""
-    cpu = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next(line.split(": ")[1] for line in lines if line.startswith("model name"))
-    facts = {"date": str(datetime.date.today()), "cpu": cpu, "cores": console.cores()} | about
+    """The date, the machine, the versions, and variables that change the speed."""
+    facts = {"date": str(datetime.date.today())} | processors.facts() | about
     for name in ("jax", "torch", "numpy"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             facts[name] = importlib.metadata.version(name)
-    return facts
+    return facts | {name: os.environ[name] for name in VARIABLES if name in os.environ}
 
 
 # The workers: one process each, so that the thread pools of JAX, PyTorch and NumPy stay apart.
@@ -194,20 +244,29 @@ def check_learning(rows: dict[str, Row]) -> None:
 
 def ratio(a: Row, b: Row) -> float | None:
     """The seconds of `a` divided by those of `b`: the median over the rounds."""
-    pairs = list(zip(a.get("seconds", []), b.get("seconds", []), strict=False))
-    return median(x / y for x, y in pairs) if pairs else None
+    rounds = ratios(a, b)
+    return median(rounds) if rounds else None
 
 
-def markdown(header: list[str], lines: list[list[str]]) -> None:
-    """Print a table."""
+def ratios(a: Row, b: Row) -> list[float]:
+    """The seconds of `a` divided by those of `b`, one per round."""
+    return [x / y for x, y in zip(a.get("seconds", []), b.get("seconds", []), strict=False)]
+
+
+def busy(rows: dict[str, Row]) -> float:
+    """The share of the cores that other work kept busy: the worst row's median."""
+    return max((median(row["others"]) for row in rows.values() if "others" in row), default=0)
+
+
+def markdown(header: list[str], lines: list[list[str]]) -> str:
+    """A table."""
     widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
-    for line in (header, ["-" * width for width in widths], *lines):
-        print("| " + " | ".join(map(str.ljust, line, widths)) + " |")
-    print(flush=True)
+    rows = header, ["-" * width for width in widths], *lines
+    return "\n".join("| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows)
 
 
-def show(rows: dict[str, Row], targets: Sequence[Target] = ()) -> None:
-    """Print seconds and ratios, then the targets."""
+def in_words(rows: dict[str, Row], targets: Sequence[Target] = ()) -> str:
+    """Seconds and ratios, then the targets."""
     first, lines = next(iter(rows)), []
     for name, row in rows.items():
         if seconds := row.get("seconds"):
@@ -216,18 +275,20 @@ def show(rows: dict[str, Row], targets: Sequence[Target] = ()) -> None:
             lines.append([name, f"{median(seconds):.3f}", f"{min(seconds):.3f}", times, cost])
         elif "skip" in row:
             lines.append([name, "", "", "", f"skipped: {row['skip']}"])
-    others = max((median(row["others"]) for row in rows.values() if "others" in row), default=0)
-    if others > 0.1:  # PyTorch's and NumPy's threads spin while they wait for each other
-        print(
-            f"*** Other work kept the cores {others:.0%} busy: it slows PyTorch most. Run again.\n"
+    parts = []
+    if (others := busy(rows)) > BUSY:  # threads of PyTorch and NumPy spin, waiting for each other
+        parts.append(
+            f"*** Other work kept the cores {others:.0%} busy: it slows PyTorch most. Run again."
         )
     if lines:
-        markdown(["", "median s", "min s", f"times {first}", "cost of epoch 1"], lines)
-    show_targets(targets)
+        parts.append(
+            markdown(["", "median s", "min s", f"times {first}", "cost of epoch 1"], lines)
+        )
+    return "\n\n".join(parts + ([targets_in_words(targets)] if targets else []))
 
 
-def show_targets(targets: Sequence[Target]) -> None:
-    """Print the targets, if there are any, and whether they were reached."""
+def targets_in_words(targets: Sequence[Target]) -> str:
+    """The targets, and whether they were reached."""
     lines = []
     for name, value, sign, bound in targets:
         measured, reached = "not measured", ""
@@ -235,11 +296,4 @@ def show_targets(targets: Sequence[Target]) -> None:
             reached = {">=": value >= bound, "<=": value <= bound, "<": value < bound}[sign]
             measured, reached = f"{value:.2f}", "yes" if reached else "no"
         lines.append([name, measured, f"{sign} {bound}", reached])
-    if lines:
-        markdown(["target", "measured", "wanted", "reached"], lines)
-
-
-def save(settings: Settings, numbers: Row) -> None:
-    """Write all numbers so far, if ``--json`` was given."""
-    if settings.json:
-        files.write_whole(settings.json, json.dumps(numbers, indent=2) + "\n")
+    return markdown(["target", "measured", "wanted", "reached"], lines)

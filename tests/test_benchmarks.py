@@ -1,0 +1,275 @@
+"""The reports of the benchmarks, their names, and what the README says of them: no timing."""
+
+import importlib
+import json
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from dae_jax import console
+from helpers import ROOT, assert_one_line, read_json
+
+README = (ROOT / "README.md").read_text()
+RESULTS = ROOT / "benchmarks" / "results"
+XEON = "Intel(R) Xeon(R) Processor"
+CPUINFO = "processor\t: {}\nmodel name\t: {}\nflags\t\t: fpu sse2 {}\n\n"
+MACHINE = {
+    "date": "2026-01-02",
+    "cpu": XEON,
+    "cores": 2,
+    "avx512": True,
+    "data": "mnist",
+    "images": 50000,
+    "backend": "cpu",
+    "device": "cpu",
+    "jax": "1.2.3",
+    "torch": "4.5.6+cpu",
+}
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """The modules of `benchmarks/`, which are scripts: they find each other beside themselves."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    names = "networks", "processors", "readme_table", "sda", "speed", "turns"
+    return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A page with the marks of the table, and an empty folder for reports."""
+    (tmp_path / "reports").mkdir()
+    return tmp_path
+
+
+def write(folder, name, times, busy=0.0, **machine):
+    """Write a report with three rounds, in which dae_jax takes 2, 4 and 8 seconds.
+
+    The facts in `machine` replace those of MACHINE; None is for one that was not recorded.
+    """
+
+    def row(times):
+        return {"seconds": [2 * times, 4 * times, 8 * times * 1.5], "others": [busy] * 3}
+
+    rows = {"PyTorch eager": 2.0, "torch.compile": 1.5, "PyTorch in place": times, "floor": 0.5}
+    table = {name: row(value) for name, value in rows.items()}
+    table["dae_jax"] = {"seconds": [2.0, 4.0, 8.0], "others": [0.0] * 3}
+    known = {name: value for name, value in (MACHINE | machine).items() if value is not None}
+    numbers = {"machine": known, "batch-20": table, "batch-128": table}
+    path = folder / "reports" / f"{name}.json"
+    path.write_text(json.dumps(numbers))
+    return path
+
+
+def table_of(scripts, folder, capsys):
+    """The exit status, what lies between the marks afterwards, and the errors."""
+    page = folder / "page.md"
+    page.write_text("before\n" + "\n".join(scripts.readme_table.MARKS) + "\nafter\n")
+    argv = ["--table", str(page), "--output-dir", str(folder / "reports")]
+    status = console.run(scripts.speed.main, argv)
+    begin, end = scripts.readme_table.MARKS
+    before, rest = page.read_text().split(begin)
+    table, after = rest.split(end)
+    assert before == "before\n" and after == "\nafter\n"
+    return status, table, capsys.readouterr().err
+
+
+# The README and the committed reports.
+
+
+def test_the_table_of_the_readme_is_the_one_that_the_command_makes(scripts, tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text(README)
+    assert console.run(scripts.speed.main, ["--table", str(page)]) == 0
+    assert page.read_text() == README
+
+
+def test_what_users_write_is_slower_on_every_processor(scripts):
+    reports = scripts.readme_table.read(RESULTS)
+    assert reports
+    for report in reports:
+        for batch in (20, 128):
+            for row in ("PyTorch eager", "torch.compile"):
+                rounds = report.times[batch, row]
+                assert len(rounds) == 7  # as the README says
+                assert sorted(rounds)[3] > 1, (report.name, batch, row)
+
+
+def test_the_committed_reports_carry_the_name_of_their_processor(scripts):
+    paths = list(RESULTS.glob("*.json"))
+    assert {path.name.partition("-")[0] for path in paths} == {"networks", "sda", "speed"}
+    for path in paths:
+        machine, script = read_json(path)["machine"], path.name.partition("-")[0]
+        assert path.stem == scripts.processors.file_name(script, machine)
+        text = path.with_suffix(".txt").read_text()
+        for name in ("cpu", "cores", "date"):
+            assert re.search(rf"^\| {name} +\| {re.escape(str(machine[name]))} +\|$", text, re.M)
+
+
+def test_the_reports_that_the_readme_names_are_there():
+    for path in re.findall(r"`(benchmarks/[\w./-]+)`", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_other_numbers_of_speed_are_those_of_the_reports(scripts):
+    ratio = scripts.turns.ratio
+
+    def row(label, seconds, rows):
+        """The rest of a row: seconds of dae_jax, and times of the others."""
+        first, *others = rows.values()
+        cells = [seconds, *(f"{ratio(other, first):.2f}" for other in others)]
+        assert re.search(rf"^\| {label}.* \| {re.escape(' | '.join(cells))} \|$", README, re.M)
+
+    def middle(rows, name="dae_jax"):
+        seconds = sorted(rows[name]["seconds"])
+        return (seconds[(len(seconds) - 1) // 2] + seconds[len(seconds) // 2]) / 2
+
+    sda = read_json(RESULTS / "sda-amd-epyc-2-cores.json")
+    for stage, epochs in scripts.sda.EPOCHS.items():
+        label = (
+            "fine-tuning" if stage == "fine-tuning" else f"pretraining {stage.replace('-', ' ')}"
+        )
+        row(rf"{label} \| {epochs}", f"{epochs * middle(sda[stage]):.0f}", sda[stage])
+    whole = sda["whole-recipe"]
+    row(r"the whole recipe \| 65", f"{middle(whole):.0f}", whole)
+    assert f"takes\n{middle(whole) / 60:.1f} minutes" in README
+
+    networks = read_json(RESULTS / "networks-amd-epyc-2-cores.json")
+    for label, table in {"deep autoencoder": "deep-autoencoder", "LeNet": "lenet"}.items():
+        row(label, f"{middle(networks[table]):.1f}", networks[table])
+
+    speed = read_json(RESULTS / "speed-amd-epyc-2-cores.json")
+    one, four = speed["sweep"].values()
+    assert f"{ratio(four, one) / 4:.2f} of the time of a single level"[1:] in README
+    start = speed["start-up"]
+    assert f"first update {middle(start, 'compiled before'):.1f} s after its start" in README
+    assert f"({middle(start, 'nothing cached'):.1f} s if nothing is compiled yet)" in README
+    assert f"takes\n{speed['memory']['default run']['MB']:.0f} MB" in README
+
+
+# The table.
+
+
+def test_there_is_one_column_per_processor(scripts, folder, capsys):
+    write(folder, "speed-amd-epyc-2-cores", 1.25, cpu="AMD EPYC", avx512=None)
+    write(folder, "speed-intel-xeon-processor-2-cores-avx-512", 0.75)
+    status, table, _ = table_of(scripts, folder, capsys)
+    assert status == 0
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    lines = [line for line in cells if line]
+    assert lines[0][2:] == ["AMD EPYC, 2 cores", f"{XEON}, 2 cores, AVX-512"]
+    assert {len(line) for line in lines} == {4}
+    (hand_20, hand_128) = [line[2:] for line in lines if line[1] == "PyTorch, by hand"]
+    # Medians of the rounds' ratios, and the extremes: the last round is half as slow again.
+    assert hand_20 == hand_128 == ["1.25 (1.25 to 1.88)", "0.75 (0.75 to 1.12)"]
+    assert ["", "JAX, PyTorch", *["1.2.3, 4.5.6"] * 2] in lines
+    assert "- PyTorch by hand on AMD EPYC, 2 cores: slower at batch 20 and 128.\n" in table
+    assert f"- PyTorch by hand on {XEON}, 2 cores, AVX-512: faster at batch 20 and 128." in table
+
+
+def test_a_contestant_that_was_skipped_is_not_measured(scripts, folder, capsys):
+    path = write(folder, "speed-intel-xeon-processor-2-cores-avx-512", 1.0)
+    numbers = read_json(path)
+    numbers["batch-20"]["torch.compile"] = {"skip": "no compiler"}
+    path.write_text(json.dumps(numbers))
+    _, table, _ = table_of(scripts, folder, capsys)
+    assert "| PyTorch, `torch.compile` | 1.50" in table  # at batch 128
+    assert "as fast at batch 20 and 128" in table
+    write(folder, "speed-amd-epyc-2-cores-avx-512", 1.0, cpu="AMD EPYC")
+    _, table, _ = table_of(scripts, folder, capsys)
+    assert "| PyTorch, `torch.compile` | 1.50 (1.50 to 2.25) | not measured |" in table
+
+
+@pytest.mark.parametrize("other", [{"images": 5000}, {"data": "mnist-sample"}])
+def test_reports_on_other_data_are_left_out(scripts, folder, capsys, other):
+    write(folder, "speed-of-something", 1.0, **other)
+    status, _, err = table_of(scripts, folder, capsys)
+    assert status == 2
+    assert_one_line(err, "speed-*.json", "none", "python benchmarks/speed.py")
+
+
+def test_a_report_that_is_not_as_it_should_be_is_one_line(scripts, folder, capsys):
+    name = "speed-intel-xeon-processor-2-cores-avx-512"
+    good = write(folder, name, 1.0).read_text()
+    numbers = json.loads(good)
+    del numbers["batch-128"]
+    for text in (good[: len(good) // 2], "[]", "{}", json.dumps(numbers), '{"machine": 1}'):
+        (folder / "reports" / f"{name}.json").write_text(text)
+        status, table, err = table_of(scripts, folder, capsys)
+        assert (status, table) == (2, "\n")
+        assert_one_line(err, f"{name}.json", "make it again")
+    write(folder, name, 1.0, busy=0.4)
+    assert_one_line(table_of(scripts, folder, capsys)[2], f"{name}.json", "40% busy")
+    write(folder, name, 1.0, cores=4)
+    assert_one_line(table_of(scripts, folder, capsys)[2], "its processor", "4-cores")
+
+
+def test_a_page_without_the_marks_is_one_line(scripts, folder, capsys):
+    page = folder / "page.md"
+    page.write_text("no marks\n")
+    for path, word in ((page, "speed: made by"), (folder / "none.md", "cannot read")):
+        assert console.run(scripts.speed.main, ["--table", str(path)]) == 2
+        assert_one_line(capsys.readouterr().err, path.name, word)
+    assert page.read_text() == "no marks\n"
+
+
+# The processor, and the files of its report.
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "known", "file_name"),
+    [
+        (XEON, "avx512f avx2", True, "sda-intel-xeon-processor-2-cores-avx-512"),
+        ("AMD EPYC", "avx2", False, "sda-amd-epyc-2-cores-no-avx-512"),
+        ("AMD EPYC 7B13 @ 2.4GHz", "", False, "sda-amd-epyc-7b13-2-4ghz-2-cores-no-avx-512"),
+    ],
+)
+def test_the_processor_is_read_from_linux(scripts, tmp_path, name, flags, known, file_name):
+    path = tmp_path / "cpuinfo"
+    path.write_text("".join(CPUINFO.format(core, name, flags) for core in range(2)))
+    facts = scripts.processors.facts(path)
+    assert facts == {"cpu": name, "cores": console.cores(), "avx512": known}
+    machine = MACHINE | facts | {"cores": 2}
+    assert scripts.processors.file_name("sda", machine) == file_name
+
+
+def test_a_processor_without_a_model_name_has_one_all_the_same(scripts, tmp_path):
+    path = tmp_path / "cpuinfo"
+    path.write_text("processor\t: 0\nFeatures\t: fp asimd\n")  # as on ARM
+    for facts in (scripts.processors.facts(path), scripts.processors.facts(tmp_path / "none")):
+        assert facts.keys() == {"cpu", "cores"} and facts["cpu"]
+
+
+def test_other_data_and_gpus_are_in_the_name_of_the_file(scripts):
+    name = scripts.processors.file_name
+    one = MACHINE | {"cores": 1, "images": 4000, "data": "mnist-sample"}
+    wanted = "speed-intel-xeon-processor-1-core-avx-512-mnist-sample-4000"
+    assert name("speed", one) == wanted
+    gpu = MACHINE | {"backend": "gpu", "device": "NVIDIA H100 80GB HBM3"}
+    assert name("speed", gpu) == "speed-nvidia-h100-80gb-hbm3"
+
+
+@pytest.mark.parametrize("script", ["speed", "sda", "networks"])
+def test_only_a_whole_run_replaces_a_committed_report(scripts, script):
+    settings = getattr(scripts, script).Settings
+    first = settings().only[:1]
+    output = scripts.turns.output_folder
+    assert output(settings()) == RESULTS
+    assert output(settings(quick=True)) is None
+    assert output(settings(only=first)) is None
+    assert output(settings(only=first, output_dir=ROOT)) == ROOT
+
+
+def test_a_report_is_what_was_printed_and_every_number(scripts, tmp_path, capsys):
+    report = scripts.turns.Report("speed", MACHINE, tmp_path)
+    report.say(scripts.turns.markdown(["machine", ""], [["cpu", XEON]]))
+    report.say("## batch-20")
+    report.numbers["batch-20"] = {"dae_jax": {"seconds": [1.0]}}
+    printed = capsys.readouterr().out
+    report.write()
+    path = tmp_path / "speed-intel-xeon-processor-2-cores-avx-512.txt"
+    assert path.read_text() + "\n" == printed
+    assert read_json(path.with_suffix(".json")) == report.numbers
+    assert report.numbers["machine"] == MACHINE
+    assert str(path.with_suffix(".json")) in capsys.readouterr().out
