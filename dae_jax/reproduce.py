@@ -46,6 +46,8 @@ class Settings:
         int | None, arg(metavar="INT", help_behavior_hint="(default: each model's own)")
     ] = None
     """Number of epochs of all models, to try something out: published numbers do not apply then."""
+    epoch_sheets: bool = False
+    """Write a sheet of 10 x 10 reconstructions of test images after each epoch, in epochs/."""
     output_dir: str = "results"
     """Folder for the reports and figures, with one folder per experiment."""
     table: str | None = None
@@ -93,7 +95,8 @@ def _run(chosen: "dict[str, Experiment]", settings: Settings) -> int:
         declared, folder = _tried(name, experiment_, settings, dataset.name)
         print(f"{name}: {declared.what}", flush=True)
         command = _command(name, settings)
-        report = experiment.run(name, declared, dataset, folder, command, settings.epochs)
+        epochs, sheets = settings.epochs, settings.epoch_sheets
+        report = experiment.run(name, declared, dataset, folder, command, epochs, sheets)
         reports.summarise(report, declared, folder)
         official = report["published_applies"] and declared == experiment_
         unchecked += not official

@@ -13,7 +13,7 @@ from dae_jax.experiments import measures, pictures
 from dae_jax.experiments.claims import Improved, Reproduced, Shown
 from dae_jax.experiments.data import Images
 from dae_jax.experiments.experiment import Experiment
-from dae_jax.experiments.models import PCA, Autoencoder, Finetuned, Network, Recipe, Stack
+from dae_jax.experiments.models import PCA, Autoencoder, Chosen, Network, Recipe, Stack
 
 __all__ = ["EXPERIMENTS"]
 
@@ -364,42 +364,54 @@ SPARSE_KL = Experiment(
 )
 
 
-def _one_layer(**terms: Any) -> Autoencoder:
+def _one_layer(**terms: Any) -> Chosen:
+    """The best of several amounts, rates of pretraining and rates of fine-tuning.
+
+    Rifai et al. choose all of them on validation images, and train until those stop improving. Of
+    each amount given, several are tried.
+    """
+    (term, amounts), *others = terms.items()
     architecture = Architecture((PIXELS, 1000), tied=True)
-    return Autoencoder(architecture, Recipe(8, 20, "sgd", 0.1), gain=4.0, **terms)
+    autoencoders = tuple(
+        Autoencoder(
+            architecture,
+            Recipe(100, 20, "sgd", rate),
+            gain=4.0,
+            patience=10,
+            **{term: amount, **dict(others)},
+        )
+        for amount in amounts
+        for rate in (0.03, 0.1)
+    )
+    fine_tuning = tuple(Recipe(100, 20, "sgd", rate) for rate in (0.3, 1.0))
+    return Chosen(autoencoders, fine_tuning, patience=25_000)  # ten epochs
 
 
 _ONE_LAYER = {
-    "AE": _one_layer(),
-    "AE+wd": _one_layer(weight_decay=1e-4),
-    "DAE-b": _one_layer(level=0.3),
-    "DAE-g": _one_layer(noise="gaussian", level=0.3),
-    "CAE": _one_layer(contract=0.1),
+    "AE": _one_layer(level=(None,)),
+    "AE+wd": _one_layer(weight_decay=(1e-5, 1e-4, 1e-3)),
+    "DAE-b": _one_layer(level=(0.1, 0.2, 0.3)),
+    "DAE-g": _one_layer(level=(0.1, 0.2, 0.3), noise="gaussian"),
+    "CAE": _one_layer(contract=(0.03, 0.1, 0.3)),
 }
-_TUNED = Recipe(10, 20, "sgd", 1.0, decay="cosine")
+_RIFAI = {"CAE": "1.14 %", "DAE-g": "1.18 %", "DAE-b": "1.57 %", "AE+wd": "1.68 %", "AE": "1.78 %"}
 
 CONTRACTIVE = Experiment(
     what="784-1000, tied: AE, with weight decay, denoising (masking, Gaussian) and contractive",
     source=RIFAI,
-    models={
-        **_ONE_LAYER,
-        **{f"{name} fine-tuned": Finetuned(name, _TUNED) for name in _ONE_LAYER},
-    },
+    seeds=FIVE,
+    models=_ONE_LAYER,
     measures=(
         measures.jacobian_norm(*_ONE_LAYER),
         measures.local_filters(*_ONE_LAYER),
-        measures.errors(*(f"{name} fine-tuned" for name in _ONE_LAYER)),
+        measures.errors(*_ONE_LAYER),
     ),
     pictures={
         f"filters_{name.lower().replace('+', '_')}": pictures.filters(name) for name in _ONE_LAYER
     },
-    claims=(
-        Reproduced("CAE fine-tuned: test error", "1.14 %"),
-        Reproduced("DAE-g fine-tuned: test error", "1.18 %"),
-        Reproduced("DAE-b fine-tuned: test error", "1.57 %"),
-        Reproduced("AE+wd fine-tuned: test error", "1.68 %"),
-        Reproduced("AE fine-tuned: test error", "1.78 %"),
-    ),
+    claims=tuple(Reproduced(f"{name}: test error", error) for name, error in _RIFAI.items()),
+    note="Of every kind, three amounts (of noise, of a penalty), two rates of pretraining and two "
+    "of fine-tuning were tried with the first seed; the lowest validation error chose.",
 )
 
 HALF_OF_128 = 0.5 * 128  # the source's cost of a batch, from ours, which is a mean over images

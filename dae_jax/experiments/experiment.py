@@ -15,10 +15,11 @@ import numpy as np
 
 from dae_jax import __version__, console, figures
 from dae_jax.datasets import Dataset
+from dae_jax.experiments import pictures
 from dae_jax.experiments.claims import Claim, check_seeds, judged
-from dae_jax.experiments.data import Images, prepare
+from dae_jax.experiments.data import Images, Prepared, prepare
 from dae_jax.experiments.measures import Measure, Outcome
-from dae_jax.experiments.models import Model, Setup
+from dae_jax.experiments.models import Fitted, Model, Setup, slug
 from dae_jax.experiments.pictures import Picture
 from dae_jax.figures import plots
 from dae_jax.files import write_whole
@@ -69,8 +70,11 @@ def run(
     folder: Path,
     command: str,
     epochs: int | None = None,
+    sheets: bool = False,
 ) -> dict[str, Any]:
     """Train, measure, draw, and write ``report.json`` and the pictures.
+
+    Its seven parameters are those of the command.
 
     Args:
         name: The name of the experiment.
@@ -80,6 +84,7 @@ def run(
         command: The command that makes this report, for the record.
         epochs: A number of epochs for all models instead of their own; then the published numbers
             do not apply.
+        sheets: Whether to write a sheet of 10 x 10 reconstructions after each epoch.
 
     Returns:
         The report.
@@ -95,7 +100,15 @@ def run(
     data = prepare(dataset, experiment.images)
     training = folder / "training"
     _begin(training, {**declares, "data": dataset.name, "epochs": epochs})
-    setup = Setup(data, experiment.seeds, epochs, folder=training, command=command)
+    each_epoch = partial(_write_sheet, folder / "epochs", data, experiment.seeds[0])
+    setup = Setup(
+        data,
+        experiment.seeds,
+        epochs,
+        folder=training,
+        command=command,
+        each_epoch=each_epoch if sheets else None,
+    )
     for called, model in experiment.models.items():
         setup = replace(setup, fitted={**setup.fitted, called: model.train(setup, called)})
     outcomes = [
@@ -118,6 +131,11 @@ def run(
         "fingerprint": fingerprint(declares),
         "numbers": numbers,
         "claims": [judged(claim, numbers) for claim in experiment.claims] if applies else [],
+        "chosen": {
+            called: fitted[0].candidates
+            for called, fitted in setup.fitted.items()
+            if fitted[0].candidates
+        },
         "curves": {
             called: {"costs": fitted[0].costs, "valid": fitted[0].valid}
             for called, fitted in setup.fitted.items()
@@ -132,6 +150,15 @@ def run(
     write_whole(folder / "report.json", json.dumps(report, indent=2) + "\n")
     shutil.rmtree(training, ignore_errors=True)
     return report
+
+
+def _write_sheet(
+    folder: Path, data: Prepared, seed: int, name: str, epoch: int, fitted: Fitted
+) -> None:
+    """Write the first 100 test images as a model reconstructs them after an epoch."""
+    drawn = pictures.sheet(name)(Outcome(data, seed, {name: fitted}))
+    about = {"dae_jax": __version__, "model": name, "seed": seed, "epoch": epoch}
+    figures.save_png(folder / f"{slug(name)}_{epoch:03d}.png", drawn, about)
 
 
 def _begin(training: Path, declares: Mapping[str, Any]) -> None:
@@ -162,10 +189,10 @@ def _numbers(measures: Sequence[Measure], outcomes: Sequence[Outcome]) -> dict[s
 
 
 def _draw(
-    pictures: Mapping[str, Picture], outcome: Outcome, folder: Path, about: dict[str, Any]
+    drawings: Mapping[str, Picture], outcome: Outcome, folder: Path, about: dict[str, Any]
 ) -> None:
     """Save the pictures of one seed."""
-    for name, picture in pictures.items():
+    for name, picture in drawings.items():
         drawn = picture(outcome)
         save: Any = figures.save_png if isinstance(drawn, np.ndarray) else plots.save
         save(folder / f"{name}.png", drawn, about)

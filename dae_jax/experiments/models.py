@@ -7,7 +7,7 @@ A `Model` is a frozen declaration with one method, ``train(setup, name)``, which
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +30,7 @@ from dae_jax.training import Report, Shuffle, Watch, member
 __all__ = [
     "PCA",
     "Autoencoder",
+    "Chosen",
     "Finetuned",
     "Fitted",
     "Model",
@@ -38,6 +39,7 @@ __all__ = [
     "Setup",
     "Stack",
     "fit",
+    "slug",
 ]
 
 PyTree = Any
@@ -46,6 +48,15 @@ Function = Callable[[np.ndarray], np.ndarray]
 
 def _missing(x: np.ndarray) -> np.ndarray:
     raise NotImplementedError("this kind of model has no such function")
+
+
+def slug(title: str) -> str:
+    """A title as the name of a file or folder.
+
+    >>> slug("AE+wd, layer 1")
+    'ae_wd_layer_1'
+    """
+    return re.sub(r"[^a-z0-9]+", "_", title.lower())
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,9 @@ class Fitted:
     costs: list[float] = field(default_factory=list)  # of each epoch
     valid: list[float] = field(default_factory=list)  # validation cost or error after each epoch
     best_epoch: int | None = None  # the epoch of these parameters, if validation chose it
+    candidates: dict[str, float] = field(
+        default_factory=dict
+    )  # validation errors, if one was chosen
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         """The reconstructions of images."""
@@ -114,10 +128,12 @@ class Setup:
     fitted: Mapping[str, list[Fitted]] = field(default_factory=dict)
     folder: Path | None = None  # of the checkpoints, to resume from; None to write none
     command: str = ""  # that resumes
+    each_epoch: "Callable[[str, int, Fitted], None] | None" = None
+    """Called with a model's name, the epoch, and the autoencoder of the first seed as it is."""
 
     def place(self, title: str) -> Place:
         """The place of one training, resumed if it was interrupted."""
-        folder = None if self.folder is None else self.folder / re.sub(r"[^a-z0-9]+", "_", title)
+        folder = None if self.folder is None else self.folder / slug(title)
         return Place(title, folder, folder is not None, self.command)
 
     def keys(self, stage: int = 0) -> list[jax.Array]:
@@ -186,16 +202,33 @@ def fit(
     )
 
 
-class ValidCost(Watch):
-    """A watch that computes the cost of held-out images after each epoch."""
+class ValidCost(Best):
+    """A watch that computes the cost of held-out images after each epoch.
 
-    def __init__(self, cost: Callable[[PyTree], float], n_members: int):
-        self._cost, self._n_members = cost, n_members
+    Args:
+        params: See `Best`.
+        cost: The cost of held-out images with a member's parameters.
+        patience: Epochs to train for at least, by the rule of `early_stopping`; None for all.
+        show: Called with the epoch and the first member's parameters.
+    """
+
+    def __init__(
+        self,
+        params: PyTree,
+        cost: Callable[[PyTree], float],
+        patience: int | None = None,
+        show: Callable[[int, PyTree], None] | None = None,
+    ):
+        updates = None if patience is None else 1  # patience is counted in epochs
+        super().__init__(params, lambda _, one: cost(one), updates, patience)
+        self._show = show
 
     def after(self, report: Report) -> dict[str, Any]:
         """Compute the costs of all members."""
-        each = range(self._n_members)
-        return {"valid_cost": [self._cost(member(report.state.params, i)) for i in each]}
+        costs = super().after(report)["valid_error"]
+        if self._show is not None:
+            self._show(report.epoch, jax.device_get(member(report.state.params, 0)))
+        return {"valid_cost": costs}
 
 
 @dataclass(frozen=True)
@@ -224,6 +257,9 @@ class Autoencoder:
     """The initial biases of the code; with zero, a few ReLU units may all be dead initially."""
     clipped: bool = False
     """Whether the cost is `clipped_cross_entropy`."""
+    patience: int | None = None
+    """Epochs to train for at least, by the rule of `early_stopping` on the cost of held-out images,
+    with the best ones kept; None for all epochs, with the last kept."""
     after: "Stack | None" = None
     """A stack to pretrain first and to unroll."""
 
@@ -238,8 +274,10 @@ class Autoencoder:
         x, unused = jnp.asarray(setup.data.valid.x), setup.keys()[0]  # nothing is corrupted
         clean = jax.jit(replace(self, noise="masking")._function())
         watch = ValidCost(
+            training.stack(first),
             lambda params: float(clean(params, x, unused, pixel_scale=jnp.float32(1))),
-            len(setup.seeds),
+            self.patience,
+            None if setup.each_epoch is None else partial(self._show, setup.each_epoch, name),
         )
         data: PyTree = setup.data.images
         n, own_data = len(data), self.noise == "fixed"
@@ -248,18 +286,28 @@ class Autoencoder:
         stage = setup.recipe(self.recipe).stage(n, setup.place(name), own_data=own_data)
         cost = self.cost(setup.data.pixel_scale)
         history = fit(stage, cost, first, data, setup.keys(1), watch)
-        encode = partial(deep.encode, architecture=architecture)
-        decode = partial(deep.decode, architecture=architecture)
+        if self.patience is not None:
+            best = [member(watch.params, i) for i in range(len(first))]
+            history = history._replace(params=best)
         return [
-            Fitted(
-                params,
-                encode=partial(evaluation.apply, encode, params),
-                decode=partial(evaluation.apply, decode, params),
-                costs=costs,
-                valid=valid,
-            )
+            replace(self._fitted(params), costs=costs, valid=valid)
             for params, costs, valid in zip(*history, strict=True)
         ]
+
+    def _fitted(self, params: deep.Params) -> Fitted:
+        """The functions of a model with these parameters."""
+        encode = partial(deep.encode, architecture=self.architecture)
+        decode = partial(deep.decode, architecture=self.architecture)
+        return Fitted(
+            params,
+            encode=partial(evaluation.apply, encode, params),
+            decode=partial(evaluation.apply, decode, params),
+        )
+
+    def _show(
+        self, show: Callable[[str, int, Fitted], None], name: str, epoch: int, params: deep.Params
+    ) -> None:
+        show(name, epoch, self._fitted(params))
 
     def cost(self, pixel_scale: float) -> Callable[..., Any]:
         """The cost, with the terms of this model."""
@@ -400,6 +448,8 @@ class Finetuned:
 
     of: str
     recipe: Recipe
+    patience: int | None = None
+    """See `Network`."""
 
     def train(self, setup: Setup, name: str) -> list[Fitted]:
         """Fine-tune; validation chooses the epoch."""
@@ -409,7 +459,59 @@ class Finetuned:
         ]
         cost = training.bind(stacked.cost, pixel_scale=setup.data.pixel_scale)
         stage = setup.recipe(self.recipe).stage(len(setup.data.images), setup.place(name))
-        return _classifiers(setup, stage, cost, stacked.logits, first)
+        patience = self.patience
+        return _classifiers(setup, stage, cost, stacked.logits, first, patience=patience)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The best of several autoencoders, each fine-tuned as a classifier by several recipes.
+
+    All pairs are trained with the first seed. The one with the lowest validation error is trained
+    with the others. The test images have no part in it.
+    """
+
+    autoencoders: tuple[Autoencoder, ...]
+    recipes: tuple[Recipe, ...]
+    patience: int
+    """Of the fine-tuning; see `Network`."""
+
+    def train(self, setup: Setup, name: str) -> list[Fitted]:
+        """Train; returns each seed's autoencoder, with its classifier's logits."""
+        first = replace(setup, seeds=setup.seeds[:1])
+        tried: dict[tuple[int, int], list[Fitted]] = {}
+        for i, model in enumerate(self.autoencoders):
+            fitted = model.train(first, f"{name} {i + 1}")
+            for j in range(len(self.recipes)):
+                tried[i, j] = self._tuned(first, fitted, f"{name} {i + 1}", j)
+        errors = {pair: min(fitted[0].valid) for pair, fitted in tried.items()}
+        i, j = min(errors, key=errors.__getitem__)
+        rest, title = replace(setup, seeds=setup.seeds[1:]), f"{name} chosen"
+        others = self._tuned(rest, self.autoencoders[i].train(rest, title), title, j)
+        grid = {self._name(*pair): error for pair, error in errors.items()}
+        return [replace(fitted, candidates=grid) for fitted in (*tried[i, j], *others)]
+
+    def _name(self, i: int, j: int) -> str:
+        """The numbers in which a pair differs from the others."""
+        model, recipe = self.autoencoders[i], self.recipes[j]
+        amounts = [
+            f"{part.name} {getattr(model, part.name):g}"
+            for part in fields(model)
+            if part.name in ("level", "weight_decay", "contract")
+            and getattr(model, part.name) is not None
+        ]
+        rates = f"rates {model.recipe.learning_rate:g} and {recipe.learning_rate:g}"
+        return ", ".join([*amounts, rates])
+
+    def _tuned(self, setup: Setup, pretrained: list[Fitted], title: str, j: int) -> list[Fitted]:
+        """Fine-tune by one of the recipes; keep the autoencoders beside the classifiers."""
+        tuning = Finetuned("autoencoder", self.recipes[j], self.patience)
+        with_them = replace(setup, fitted={"autoencoder": pretrained})
+        tuned = tuning.train(with_them, f"{title}, fine-tuning {j + 1}")
+        return [
+            replace(one, params=auto.params, encode=auto.encode, decode=auto.decode)
+            for one, auto in zip(tuned, pretrained, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
