@@ -23,8 +23,8 @@ def spread(n, mean, deviation):
 # mean 10, standard deviation 1: 10 ± 2.262 √(1 + 1/10) for one more run, 10 ± 2.262 / √10 for the
 # mean
 TEN = spread(10, 10, 1)
-ONE_MORE = 7.6276, 12.3724
-MEAN = 9.2847, 10.7153
+ONE_MORE = 7.6274, 12.3726
+MEAN = 9.2846, 10.7154
 
 # ---- intervals -------------------------------------------------------------------------------
 
