@@ -641,7 +641,7 @@ LENET = Experiment(
     source="deeplearning.net, convolutional_mlp",
     images=Images(pixel_scale=256),
     seeds=FIVE,
-    models={"lenet": Network(_lenet_20_50, _in_order(200, 500, 0.1), patience=10_000)},
+    models={"lenet": Network(_lenet_20_50, _in_order(200, 500, 0.1), patience=10_000, part=25)},
     measures=(measures.errors("lenet"),),
     pictures={"mistakes": pictures.mistakes("lenet")},
     claims=(

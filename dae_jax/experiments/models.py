@@ -525,6 +525,8 @@ class Network:
     """Whether validation chooses the epoch."""
     patience: int | None = None
     """Minibatches to train for at least, by the rule of `early_stopping`; None for all epochs."""
+    part: int | None = None
+    """Images of a minibatch whose gradients are computed at once; see `training.in_parts`."""
 
     def train(self, setup: Setup, name: str) -> list[Fitted]:
         """Train; returns one `Fitted` per seed."""
@@ -533,8 +535,11 @@ class Network:
 
         split = [supervised.split(self.module(seed)) for seed in setup.seeds]
         graph, first = split[0].graph, [part.params for part in split]
+        one: Callable[..., Any] = partial(supervised.cost, graph=graph)
+        if self.part is not None and len(setup.data.images) >= self.recipe.batch_size:
+            one = partial(training.in_parts, cost=one, size=self.part)
         cost = training.bind(
-            partial(supervised.cost, graph=graph),
+            one,
             pixel_scale=setup.data.pixel_scale,
             weight_decay=self.weight_decay,
         )
