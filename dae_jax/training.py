@@ -110,7 +110,7 @@ def in_parts(
     batch: PyTree,
     key: Array,
     *,
-    cost: Callable[..., Array],
+    cost: Callable[..., Any],
     size: int,
     **numbers: Any,
 ) -> Float[Array, ""]:
