@@ -29,6 +29,7 @@ __all__ = [
     "Watch",
     "bind",
     "fit",
+    "in_parts",
     "member",
     "member_mesh",
     "optimiser",
@@ -102,6 +103,56 @@ def bind(cost: Callable[..., Any], **numbers: Any) -> jax.tree_util.Partial:
     6.0
     """
     return jax.tree_util.Partial(cost, **jax.tree.map(lambda v: jnp.asarray(v, float), numbers))
+
+
+def in_parts(
+    params: PyTree,
+    batch: PyTree,
+    key: Array,
+    *,
+    cost: Callable[..., Any],
+    size: int,
+    **numbers: Any,
+) -> Float[Array, ""]:
+    """A cost that is a mean over images, with its gradient, over parts of the minibatch in turn.
+
+    Value and gradient are the same, to rounding, as those of the whole minibatch, while only the
+    activations of one part are in memory: those of a convolution fit a CPU's cache then. Random
+    numbers are drawn anew for each part. Both are computed in the forward pass; there is no second
+    derivative.
+
+    Args:
+        params: See `fit`, as for `batch` and `key`.
+        batch: A pytree of arrays whose leading axis is a multiple of `size`.
+        key: A new key for this minibatch.
+        cost: The cost, a mean over images.
+        size: Images per part.
+        **numbers: Its numbers; see `bind`.
+    """
+
+    @jax.custom_vjp
+    def whole(params: PyTree, batch: PyTree, key: Array, numbers: PyTree) -> Array:
+        return forward(params, batch, key, numbers)[0]
+
+    def forward(params: PyTree, batch: PyTree, key: Array, numbers: PyTree) -> tuple[Array, PyTree]:
+        n = jax.tree.leaves(batch)[0].shape[0] // size
+        parts = jax.tree.map(lambda a: a.reshape(n, size, *a.shape[1:]), batch)
+
+        def add(total: PyTree, xs: tuple[Array, PyTree]) -> tuple[PyTree, None]:
+            i, part = xs
+            one = partial(cost, **numbers)
+            own = jax.value_and_grad(one)(params, part, jax.random.fold_in(key, i))
+            return jax.tree.map(lambda t, a: t + a / n, total, own), None
+
+        zero = jax.tree.map(jnp.zeros_like, params)
+        start = jnp.zeros((), jax.tree.leaves(params)[0].dtype), zero
+        return jax.lax.scan(add, start, (jnp.arange(n), parts))[0]
+
+    def backward(gradient: PyTree, above: Array) -> tuple[PyTree, None, None, None]:
+        return jax.tree.map(lambda g: above * g, gradient), None, None, None
+
+    whole.defvjp(forward, backward)
+    return whole(params, batch, key, numbers)
 
 
 def optimiser(

@@ -245,11 +245,12 @@ def _keras(
 
 
 STANDARDISED = (
-    "As the article is written: the standardised images are inputs and targets. Their values lie "
-    "outside [0, 1], where the cross-entropy of a sigmoid output has no minimum: the further out "
-    "the logits, the lower the cost, until Keras clips the outputs to [1e-7, 1 - 1e-7]. The cost "
-    "is negative, outputs end at the clip, where they have no gradient, and the reconstructions "
-    "are black and white."
+    "As the article is written: the standardised images are inputs and targets. Most of their "
+    "values lie outside [0, 1], where the cross-entropy of a sigmoid output has no minimum: the "
+    "further out the logit, the lower the cost, until Keras clips the output to [1e-7, 1 - 1e-7]. "
+    "So the cost is negative, many outputs end at the clip, where they have no gradient, and since "
+    "an output in (0, 1) is never below a pixel's mean, nor more than one standard deviation above "
+    "it, the reconstructions are grey."
 )
 # With biases of zero, both ReLU units of a small code may be dead from the beginning.
 _KERAS: dict[str, Any] = {
@@ -640,7 +641,7 @@ LENET = Experiment(
     source="deeplearning.net, convolutional_mlp",
     images=Images(pixel_scale=256),
     seeds=FIVE,
-    models={"lenet": Network(_lenet_20_50, _in_order(200, 500, 0.1), patience=10_000)},
+    models={"lenet": Network(_lenet_20_50, _in_order(200, 500, 0.1), patience=10_000, part=25)},
     measures=(measures.errors("lenet"),),
     pictures={"mistakes": pictures.mistakes("lenet")},
     claims=(

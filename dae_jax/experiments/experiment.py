@@ -156,7 +156,7 @@ def _write_sheet(
     folder: Path, data: Prepared, seed: int, name: str, epoch: int, fitted: Fitted
 ) -> None:
     """Write the first 100 test images as a model reconstructs them after an epoch."""
-    drawn = pictures.sheet(name)(Outcome(data, seed, {name: fitted}))
+    drawn: Any = pictures.sheet(name)(Outcome(data, seed, {name: fitted}))
     about = {"dae_jax": __version__, "model": name, "seed": seed, "epoch": epoch}
     figures.save_png(folder / f"{slug(name)}_{epoch:03d}.png", drawn, about)
 

@@ -459,8 +459,7 @@ class Finetuned:
         ]
         cost = training.bind(stacked.cost, pixel_scale=setup.data.pixel_scale)
         stage = setup.recipe(self.recipe).stage(len(setup.data.images), setup.place(name))
-        patience = self.patience
-        return _classifiers(setup, stage, cost, stacked.logits, first, patience=patience)
+        return _classifiers(setup, stage, cost, stacked.logits, first, Keep(True, self.patience))
 
 
 @dataclass(frozen=True)
@@ -526,6 +525,8 @@ class Network:
     """Whether validation chooses the epoch."""
     patience: int | None = None
     """Minibatches to train for at least, by the rule of `early_stopping`; None for all epochs."""
+    part: int | None = None
+    """Images of a minibatch whose gradients are computed at once; see `training.in_parts`."""
 
     def train(self, setup: Setup, name: str) -> list[Fitted]:
         """Train; returns one `Fitted` per seed."""
@@ -534,14 +535,25 @@ class Network:
 
         split = [supervised.split(self.module(seed)) for seed in setup.seeds]
         graph, first = split[0].graph, [part.params for part in split]
+        one: Callable[..., Any] = partial(supervised.cost, graph=graph)
+        if self.part is not None and len(setup.data.images) >= self.recipe.batch_size:
+            one = partial(training.in_parts, cost=one, size=self.part)
         cost = training.bind(
-            partial(supervised.cost, graph=graph),
+            one,
             pixel_scale=setup.data.pixel_scale,
             weight_decay=self.weight_decay,
         )
         logits = partial(supervised.logits, graph=graph)
         stage = setup.recipe(self.recipe).stage(len(setup.data.images), setup.place(name))
-        return _classifiers(setup, stage, cost, logits, first, self.choose, self.patience)
+        keep = Keep(self.choose, self.patience)
+        return _classifiers(setup, stage, cost, logits, first, keep)
+
+
+class Keep(NamedTuple):
+    """Whether validation chooses the epoch that is kept, and whether it stops the training."""
+
+    best: bool
+    patience: int | None  # minibatches; see `Network`
 
 
 def _classifiers(
@@ -550,8 +562,7 @@ def _classifiers(
     cost: Callable[..., Any],
     logits: Callable[..., Any],
     first: list[PyTree],
-    choose: bool = True,
-    patience: int | None = None,
+    keep: Keep,
 ) -> list[Fitted]:
     """Train classifiers with labels; keep the epoch that validation chooses, or the last one."""
     data, each = setup.data, range(len(first))
@@ -559,18 +570,18 @@ def _classifiers(
     def error(i: int, params: PyTree) -> float:
         return evaluation.error_rate(logits, params, data.valid.x, data.valid.labels)
 
-    updates = None if patience is None else len(data.images) // stage.batch_size
-    watch = Best(training.stack(first), error, updates, patience)
+    updates = None if keep.patience is None else len(data.images) // stage.batch_size
+    watch = Best(training.stack(first), error, updates, keep.patience)
     labelled = data.images, data.train.labels
     history = fit(stage, cost, first, labelled, setup.keys(1), watch)
-    chosen = [member(watch.params, i) for i in each] if choose else history.params
+    chosen = [member(watch.params, i) for i in each] if keep.best else history.params
     return [
         Fitted(
             chosen[i],
             logits=partial(evaluation.apply, logits, chosen[i]),
             costs=history.costs[i],
             valid=history.valid[i],
-            best_epoch=int(watch.rule.best_epoch[i]) or None if choose else None,
+            best_epoch=int(watch.rule.best_epoch[i]) or None if keep.best else None,
         )
         for i in each
     ]

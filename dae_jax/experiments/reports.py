@@ -56,18 +56,25 @@ def read(experiments: Mapping[str, Experiment], reports: Path) -> dict[str, Repo
     """
     existing = {}
     for path in sorted(reports.glob("*/report.json")):
-        report = _load(path)
-        if "experiment" not in report:
-            continue  # of another command
         name = path.parent.name
-        if report["experiment"] == name and name not in experiments:
-            raise InputError(
-                f"{path}", expected="the report of an experiment that exists", got=name,
-                do="remove its folder",
-            )  # fmt: skip
         if name in experiments:
-            existing[name] = _checked(path, report, name)
+            existing[name] = _checked(path, _load(path), name)
+        elif _is_of_experiment(path, name):
+            raise InputError(
+                f"{path}",
+                expected="the report of an experiment that exists",
+                got=name,
+                do="remove its folder",
+            )
     return {name: existing[name] for name in experiments if name in existing}
+
+
+def _is_of_experiment(path: Path, name: str) -> bool:
+    """Whether a file is the report of an experiment of that name, not one of another command."""
+    try:
+        return _load(path).get("experiment") == name
+    except InputError:
+        return False
 
 
 def _load(path: Path) -> Report:
