@@ -68,7 +68,7 @@ KINDS = [
     (Finetuned("a", RECIPE), dict(of="b", recipe=Recipe(2, 20), patience=3)),
     (
         Network(len, RECIPE),
-        dict(module=max, recipe=Recipe(2, 20), weight_decay=0.1, choose=False, patience=3),
+        dict(module=max, recipe=Recipe(2, 20), weight_decay=0.1, choose=False, patience=3, part=5),
     ),
     (
         Chosen((Autoencoder(ARCHITECTURE, RECIPE),), (RECIPE,), 3),
