@@ -479,6 +479,84 @@ def test_a_report_says_whether_costs_and_parameters_are_finite(rate, finite):
     assert report.finite is finite
 
 
+# ---- a minibatch in parts --------------------------------------------------------------------
+
+
+def squares(params, batch, key, *, scale, decay=None):
+    """A mean over images of pairs, with a penalty."""
+    images, targets = batch
+    z = jnp.tanh(images.astype(jnp.float32) / scale @ params["W"]) + params["b"]
+    value = jnp.square(z - targets).sum(axis=1).mean()
+    return value if decay is None else value + decay * jnp.square(params["W"]).sum()
+
+
+def pairs(n=12):
+    rng = np.random.default_rng(0)
+    params = {"W": rng.normal(size=(5, 3)), "b": rng.normal(size=3)}
+    batch = rng.integers(0, 256, (n, 5), np.uint8), rng.normal(size=(n, 3)).astype(np.float32)
+    return jax.tree.map(jnp.float32, params), batch
+
+
+def graded(cost, params, batch, seed=0):
+    return jax.jit(jax.value_and_grad(cost))(params, batch, jax.random.key(seed))
+
+
+@pytest.mark.parametrize("size", [1, 3, 12])
+@pytest.mark.parametrize("numbers", [{"scale": 255}, {"scale": 100, "decay": 0.3}])
+def test_a_cost_in_parts_and_its_gradient_are_those_of_the_whole_minibatch(size, numbers):
+    params, batch = pairs()
+    parts = partial(training.in_parts, cost=squares, size=size)
+    value, gradient = graded(training.bind(parts, **numbers), params, batch)
+    wanted, expected = graded(training.bind(squares, **numbers), params, batch)
+    np.testing.assert_allclose(value, wanted, rtol=1e-6)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), gradient, expected)
+    # the chain rule goes through it
+    parts = training.bind(parts, **numbers)
+    _, threefold = graded(lambda *args: 3 * parts(*args), params, batch)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, 3 * b, rtol=1e-5, atol=1e-6), threefold, gradient
+    )
+
+
+def test_without_a_gradient_a_cost_in_parts_is_the_same():
+    params, batch = pairs()
+    cost = training.bind(partial(training.in_parts, cost=squares, size=4), scale=255)
+    value, _ = graded(cost, params, batch)
+    assert float(jax.jit(cost)(params, batch, jax.random.key(0))) == pytest.approx(float(value))
+
+
+def test_each_part_draws_its_own_random_numbers():
+    drawn = []
+
+    def spy(params, batch, key):
+        jax.debug.callback(lambda k: drawn.append(tuple(k.tolist())), jax.random.key_data(key))
+        return jnp.square(params).sum() + 0 * batch.astype(jnp.float32).sum()
+
+    cost = training.bind(partial(training.in_parts, cost=spy, size=3))
+    for seed in (0, 1):
+        graded(cost, jnp.ones(2), np.zeros((12, 1), np.uint8), seed)
+        jax.effects_barrier()
+    assert len(set(drawn)) == 8
+
+
+@pytest.mark.slow
+def test_a_network_trained_in_parts_is_trained_as_a_whole():
+    def learn(cost):
+        params, (images, targets) = pairs(40)
+        keys = jnp.stack([jax.random.key(0), jax.random.key(1)])
+        sgd = training.optimiser("sgd", 0.05)
+        costs, state = training.sweep([cost, cost], [params, params], sgd)
+        for report in training.fit(
+            costs, state, (images, targets), keys, optimizer=sgd, epochs=5, batch_size=20
+        ):
+            last = report.cost, jax.device_get(report.state.params)
+        return last
+
+    whole = learn(training.bind(squares, scale=255))
+    parts = learn(training.bind(partial(training.in_parts, cost=squares, size=5), scale=255))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), parts, whole)
+
+
 # ---- a sweep whose members have their own images ---------------------------------------------
 
 

@@ -532,6 +532,21 @@ def test_the_module_of_a_network_is_made_for_each_seed(dataset):
     assert made == [5, 9]
 
 
+@pytest.mark.slow
+def test_a_network_may_take_its_minibatches_in_parts(dataset):
+    setup = Setup(prepare(dataset, Images()), (1,))
+    whole = Network(softmax, Recipe(3, 20, "sgd", 0.5), weight_decay=0.1)
+    (expected,) = whole.train(setup, "whole")
+    for size in (1, 5, 20):
+        (fitted,) = replace(whole, part=size).train(setup, "parts")
+        np.testing.assert_allclose(fitted.costs, expected.costs, rtol=1e-4)
+        W, V = (one.params["top"]["kernel"][...] for one in (fitted, expected))
+        np.testing.assert_allclose(W, V, rtol=1e-3, atol=1e-5)
+    # a data set smaller than a minibatch is not divided
+    large = replace(whole, recipe=Recipe(1, 500, "sgd", 0.5), part=25)
+    assert len(large.train(setup, "it")[0].costs) == 1
+
+
 # ---- the best of several ---------------------------------------------------------------------
 
 GRID = Chosen(
