@@ -399,7 +399,7 @@ def test_a_report_with_a_single_value_is_one_line_and_nothing_is_written(
     before = contents(tmp_path)
     status, _, err = run(*flags.split(), *([page] if flags == "--table" else []))
     assert status == 2
-    assert_one_line(err, f"interval of {COST}", "at least 2 seeds", "got 1", "all of its seeds")
+    assert_one_line(err, f"'{COST}'", "expected 10 values, one per seed, got 1", "make it again")
     assert contents(tmp_path) == before
 
 

@@ -148,7 +148,8 @@ def rows(experiments: Mapping[str, Experiment], existing: Mapping[str, Report]) 
     """One row per claim, in the order of the catalogue.
 
     Raises:
-        InputError: A report lacks a claimed number, or an interval would be of one seed.
+        InputError: A report lacks a claimed number or some of its values, or an interval would be
+            of one seed.
     """
     found = []
     for name, experiment in experiments.items():
@@ -165,8 +166,15 @@ def rows(experiments: Mapping[str, Experiment], existing: Mapping[str, Report]) 
                     got="none",
                     do=f"make it again: {PROG} {name}",
                 )
-            verdict = judged(claim, report["numbers"])["verdict"]
             values = report["numbers"][claim.number]["values"]
+            if len(values) != len(experiment.seeds):
+                raise InputError(
+                    f"report of {name}, {claim.number!r}",
+                    expected=f"{len(experiment.seeds)} values, one per seed",
+                    got=len(values),
+                    do=f"make it again: {PROG} {name}",
+                )
+            verdict = judged(claim, report["numbers"])["verdict"]
             found.append(Row(name, claim, values, verdict))
     return found
 

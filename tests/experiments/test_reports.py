@@ -173,12 +173,25 @@ def test_a_report_without_a_claimed_number_is_refused(folder):
     refused(lambda: reports.rows(TOYS, existing), "report of toy", f"the number '{ERROR}'", AGAIN)
 
 
-@pytest.mark.parametrize("number", [COST, ERROR])
-def test_a_report_with_a_single_value_is_refused(folder, number):
-    write(folder, report("toy", {number: [10.0]}))
-    words = (f"interval of {number}", "at least 2 seeds", "got 1", "all of its seeds")
+@pytest.mark.parametrize("number", [COST, ERROR, SHOWN])
+@pytest.mark.parametrize("n", [1, 2, 9, 11])
+def test_a_report_of_more_or_fewer_runs_than_declared_is_refused(folder, number, n):
+    """Of two runs far apart, the interval would be so wide that anything agrees."""
+    write(folder, report("toy", {number: [20.0, 30.0, *[25.0] * 9][:n]}))
+    words = (f"report of toy, '{number}'", "expected 10 values, one per seed", f"got {n}", AGAIN)
     for use in (reports.check, reports.show):
         refused(lambda use=use: use(TOYS, folder), *words)
+
+
+def test_an_interval_of_a_single_seed_is_refused(tmp_path):
+    alone = {"toy": replace(TOY, seeds=(1,))}
+    declares = reports.declaration(alone["toy"])
+    single = {number: [values[0]] for number, values in VALUES.items()}
+    content = report("toy", single) | {"declaration": declares}
+    write(tmp_path, content | {"fingerprint": reports.fingerprint(declares)})
+    words = (f"interval of {COST}", "at least 2 seeds", "got 1", "all of its seeds")
+    for use in (reports.check, reports.show):
+        refused(lambda use=use: use(alone, tmp_path), *words)
 
 
 # ---- declarations of other days --------------------------------------------------------------
@@ -460,7 +473,7 @@ def test_a_page_that_is_not_there_is_one_line(folder):
 def test_a_broken_report_leaves_the_page_alone(folder):
     page = folder / "page.md"
     page.write_text(f"{BEGIN}\nold\n{END}\n")
-    for content in ({"version": 1}, {"numbers": {COST: {"values": [10.0]}}}):
+    for content in ({"version": 1}, {"numbers": {COST: {"values": [10.0]}}}, {"numbers": {}}):
         write(folder, report("toy") | content)
         refused(lambda: reports.put_table(page, TOYS, folder))
         assert page.read_text() == f"{BEGIN}\nold\n{END}\n"
