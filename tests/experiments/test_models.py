@@ -376,6 +376,7 @@ def test_the_clipped_cross_entropy_is_the_usual_one_of_images_in_the_unit_interv
     assert len({*noisy, float(mine)}) == 3
 
 
+@pytest.mark.slow
 def test_a_model_can_be_trained_with_the_clipped_cross_entropy(dataset):
     setup = Setup(prepare(dataset, Images("standardised")), (1,))
     how = dict(hidden="relu", code="relu")
