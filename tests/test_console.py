@@ -89,6 +89,46 @@ def test_the_first_ctrl_c_sets_a_flag_and_the_second_interrupts(capsys):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+# ---- the machine -----------------------------------------------------------------------------
+
+CPUINFO = "processor\t: 0\nmodel name\t: A Chip: 3 GHz\nprocessor\t: 1\nmodel name\t: Another\n"
+
+
+@pytest.fixture
+def cpuinfo(monkeypatch):
+    """Give /proc/cpuinfo another content; None for no such file."""
+
+    def give(content):
+        def read_text(path, *args, **how):
+            assert str(path) == "/proc/cpuinfo"
+            if content is None:
+                raise FileNotFoundError(path)
+            return content
+
+        monkeypatch.setattr(console.Path, "read_text", read_text)
+
+    return give
+
+
+def test_the_processor_is_named_as_linux_names_it(cpuinfo):
+    cpuinfo(CPUINFO)
+    assert console.processor() == "A Chip: 3 GHz"
+
+
+@pytest.mark.parametrize("content", [None, "", "Hardware: a board\n"])
+def test_the_processor_has_the_name_that_python_knows_elsewhere(cpuinfo, monkeypatch, content):
+    cpuinfo(content)
+    monkeypatch.setattr(console.platform, "processor", lambda: "arm")
+    assert console.processor() == "arm"
+    monkeypatch.setattr(console.platform, "processor", lambda: "")
+    monkeypatch.setattr(console.platform, "machine", lambda: "aarch64")
+    assert console.processor() == "aarch64"
+
+
+def test_the_processor_here_has_a_name_of_one_line():
+    assert console.processor() and "\n" not in console.processor()
+
+
 # ---- JAX -------------------------------------------------------------------------------------
 
 

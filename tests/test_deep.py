@@ -1,5 +1,7 @@
 """Deep autoencoders against plain loops, autodiff and hand-made cases."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,6 +139,59 @@ def test_all_terms_add_up():
         np.testing.assert_allclose(added, wanted, rtol=1e-4)
     everything = cost(params, architecture, **terms) - plain
     np.testing.assert_allclose(everything, sum(value for _, value in parts.values()), rtol=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["cross-entropy", "squared-error"])
+def test_a_pair_is_of_the_images_that_are_seen_and_of_their_targets(objective):
+    architecture = Architecture((12, 7, 3), hidden="relu")
+    params = parameters(architecture)
+    seen = np.random.default_rng(1).random((7, 12), np.float32)
+    value = pair_cost(params, (seen, X), jax.random.key(0), architecture, ONE, objective)
+    z = np.asarray(reconstruct(params, seen, architecture=architecture), np.float64)
+    x = np.asarray(X, np.float64)
+    each = -(x * np.log(z) + (1 - x) * np.log(1 - z))
+    if objective == "squared-error":
+        each = (x - z) ** 2
+    np.testing.assert_allclose(value, each.sum(axis=1).mean(), rtol=1e-5)
+    same = pair_cost(params, (X, X), jax.random.key(1), architecture, ONE, objective)
+    alone = pair_cost(params, X, jax.random.key(2), architecture, ONE, objective)
+    np.testing.assert_array_equal(same, alone)
+
+
+@partial(jax.jit, static_argnames=("architecture", "objective"))
+def pair_cost(params, batch, key, architecture, pixel_scale, objective, **terms):
+    how = dict(architecture=architecture, objective=objective, pixel_scale=pixel_scale)
+    return deep.cost(params, batch, key, **how, **terms)
+
+
+def test_both_of_a_pair_are_scaled_if_they_are_bytes_and_the_seen_ones_may_be_corrupted_too():
+    architecture, scale = Architecture((12, 5)), jnp.float32(255)
+    params = parameters(architecture)
+    bytes_ = np.random.default_rng(1).integers(0, 256, (2, 7, 12), np.uint8)
+    seen, target = bytes_
+    how = (architecture, "cross-entropy")
+    floats = bytes_ / np.float32(255)
+
+    def cost_of(batch, pixel_scale, seed, **terms):
+        key = jax.random.key(seed)
+        return pair_cost(params, batch, key, how[0], pixel_scale, how[1], **terms)
+
+    expected = cost_of((floats[0], floats[1]), ONE, 0)
+    for batch in ((seen, target), (floats[0], target), (seen, floats[1])):
+        np.testing.assert_allclose(cost_of(batch, scale, 0), expected, rtol=1e-6)
+    level = jnp.float32(0.5)
+    corrupted = [float(cost_of((seen, target), scale, seed, level=level)) for seed in (0, 1)]
+    assert len({*corrupted, float(expected)}) == 3
+
+
+def test_the_penalty_on_the_code_is_that_of_the_images_that_are_seen():
+    architecture = Architecture((12, 5))
+    params = parameters(architecture)
+    seen = np.random.default_rng(1).random((7, 12), np.float32)
+    args = ((seen, X), jax.random.key(0), architecture, ONE, "cross-entropy")
+    added = pair_cost(params, *args, l1=jnp.float32(0.3)) - pair_cost(params, *args)
+    expected = 0.3 * np.abs(encode(params, seen, architecture=architecture)).sum(axis=1).mean()
+    np.testing.assert_allclose(added, expected, rtol=1e-4)
 
 
 def test_the_key_decides_the_noise():

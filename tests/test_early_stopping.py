@@ -13,9 +13,10 @@ from dae_jax.training import Report, State
 UPDATES = (1, 2, 3, 7, 50)
 
 
-def tutorial_loop(errors, n):
+def tutorial_loop(errors, n, patience=None):
     """The loop of the tutorial, literally: (best error, its epoch, last look)."""
-    patience, best, best_epoch, looked = 10 * n, np.inf, 0, 0
+    patience = 10 * n if patience is None else patience
+    best, best_epoch, looked = np.inf, 0, 0
     minibatch = -1
     for epoch, error in enumerate(errors, 1):
         for _ in range(n):
@@ -31,9 +32,9 @@ def tutorial_loop(errors, n):
     return best, best_epoch, looked
 
 
-def epochwise(errors, n):
+def epochwise(errors, n, patience=None):
     """The same by the module, epoch by epoch."""
-    rule = early_stopping.begin(1, n)
+    rule = early_stopping.begin(1, n, patience)
     for epoch, error in enumerate(errors, 1):
         rule, _ = early_stopping.look(rule, epoch, n, np.array([error]))
         if early_stopping.exhausted(rule, epoch, n)[0]:
@@ -74,6 +75,35 @@ def test_the_rule_equals_the_tutorial_loop_over_minibatches(kind):
             assert epochwise(errors, n) == tutorial_loop(errors, n), (n, errors)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_patience_may_be_a_number_of_minibatches(kind):
+    """As in logistic_sgd, where it is 5,000 with 83 minibatches per epoch.
+
+    With less than two epochs of it, the tutorial would look at errors within an epoch.
+    """
+    for errors in error_sequences(kind, count=8):
+        for n, patience in ((83, 5000), (7, 40), (50, 1000), (3, 6), (100, 10_000)):
+            expected = tutorial_loop(errors, n, patience)
+            assert epochwise(errors, n, patience) == expected, (n, patience, errors)
+
+
+def test_logistic_sgd_trains_for_60_epochs_at_least_and_goes_on_as_long_again():
+    """5,000 minibatches are 60.2 epochs of 83: without progress, the errors of 60 are seen."""
+    assert epochwise(np.full(200, 0.1), 83, 5000)[2] == 60
+    # A clear improvement after epoch 40, in minibatch 3,319, extends it to 6,638: 79.9 epochs.
+    improved = np.where(np.arange(200) < 39, 0.2, 0.1)
+    assert epochwise(improved, 83, 5000) == (0.1, 40, 79)
+    # One after epoch 20 extends nothing: 3,318 are fewer than 5,000.
+    assert epochwise(np.where(np.arange(200) < 19, 0.2, 0.1), 83, 5000) == (0.1, 20, 60)
+
+
+def test_a_patience_is_the_same_for_all_members_in_the_beginning():
+    rule = early_stopping.begin(3, 83, 5000)
+    assert rule.patience.tolist() == [5000] * 3
+    assert early_stopping.begin(2, 83).patience.tolist() == [830] * 2
+    assert early_stopping.begin(2, 83, 0).patience.tolist() == [0] * 2
+
+
 def test_these_sequences_stop_at_many_different_epochs():
     """Otherwise the test above would show little."""
     stops = {
@@ -110,9 +140,9 @@ def parameters(epoch, members):
 class Training:
     """A training whose errors are given, watched by `Best`."""
 
-    def __init__(self, table, members, updates=2):
+    def __init__(self, table, members, updates=2, patience=None):
         self.table, self.members = table, members
-        self.watch = Best(parameters(0, members), self.error, updates)
+        self.watch = Best(parameters(0, members), self.error, updates, patience)
 
     def error(self, i, params):
         epoch, m = divmod(int(params["W"][0, 0]), 100)
@@ -163,6 +193,20 @@ def test_members_together_stop_as_each_would_alone_and_the_last_one_ends_the_tra
         assert one.watch.rule.best_epoch[0] == best_epoch and last == lasts[m]
         assert one.watch.rule.best_error[0] == best_error
     assert together.watch.rule.best_epoch.tolist() == [1, 3, 30]
+
+
+@pytest.mark.parametrize("patience", [6, 10, 31, 45])
+def test_a_watch_stops_when_its_own_patience_is_used_up(patience):
+    training = Training(TABLE, [0], updates=3, patience=patience)
+    best_error, best_epoch, last = tutorial_loop(TABLE[0], 3, patience)
+    assert training.run() == last
+    rule = training.watch.rule
+    assert (rule.best_error[0], rule.best_epoch[0]) == (best_error, best_epoch)
+
+
+def test_without_minibatches_per_epoch_no_patience_counts():
+    training = Training(TABLE, [0], updates=None, patience=3)
+    assert training.run() == 30
 
 
 def test_the_best_parameters_survive_the_donation_of_the_state():

@@ -205,7 +205,7 @@ def test_more_epochs_of_fine_tuning_continue_a_shorter_run(pretrain_small, pretr
         ("--dropout 0 0.5", "--dropout is 0 0 there, 0 0.5 here"),
         ("--seeds 2", "--seeds is 1 there, 2 here"),
         ("--freeze", "--freeze is False there, True here"),
-        ("--preset best", "--preset is tutorial there, best here"),
+        ("--preset best", "--preset is large-rate there, best here"),
     ],
 )
 def test_resuming_with_other_settings_is_refused_and_changes_nothing(
@@ -256,6 +256,22 @@ def test_a_preset_sets_the_flags_that_are_not_given_and_no_others(pretrain_small
     assert got.finetuning.weight_decay == 0.125
     assert (got.pretraining.noise, got.pretraining.shuffle) == (("gaussian",), True)
     assert got.stack.hidden == (12, 8) and got.pretraining.corruption == LEVELS
+
+
+def test_the_tutorials_preset_has_its_small_rate_and_its_many_epochs(pretrain_call, monkeypatch):
+    monkeypatch.setattr(stack, "pretrain", lambda run: None)  # as if stopped before training
+    data = ("--data", "small.npz", "--valid-fraction", "0.2", "--hidden", "12")
+    rates = {}
+    for name, flags in {"tutorial": ("--preset", "tutorial"), "usual": ()}.items():
+        assert pretrain_call(*data, *flags, "--run-dir", name).status == 130
+        got = shared.from_json(Settings, read_json(f"{name}/config.json"))
+        tuning = got.finetuning
+        rates[name] = (
+            *got.pretraining.pretrain_learning_rate,
+            tuning.finetune_learning_rate,
+            tuning.finetune_epochs,
+        )
+    assert rates == {"tutorial": (0.02, 2.0, 1000), "usual": (0.1, 2.0, 20)}
 
 
 # ---- refused ---------------------------------------------------------------------------------

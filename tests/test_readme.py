@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dae_jax import predict, reproduce, transform
+from dae_jax.experiments.claims import Reproduced, prediction_interval
 from dae_jax.settings import pretrain, shared, train
 from helpers import ROOT, read_json
 
@@ -66,9 +67,28 @@ def test_the_errors_of_the_presets_are_those_of_the_reports(preset):
         assert f"{numbers['mean']:.2%} ± {numbers['sd']:.2%}".replace("%", " %") in row
     assert len(report["members"]) == 3 and report["data"]["name"] == "mnist"
     assert f"`{report['command']}`" in README
+    assert (
+        f"`python -m dae_jax.pretrain --preset {preset} --seeds 3 --run-dir runs/{preset}`"
+        in README
+    )
     made = {Path(figure).name for member in report["members"] for figure in member["figures"]}
     committed = {path.name for path in (RESULTS / f"sda-{preset}").glob("*.png")}
     assert committed and committed <= made
+
+
+def test_the_tutorials_errors_and_their_intervals_are_those_of_the_report():
+    report = read_json(RESULTS / "sda-tutorial" / "report.json")
+    about = " ".join(
+        README.split("`tutorial` is the tutorial's recipe")[1].split("The others")[0].split()
+    )
+    for name, published in (("test_error", "1.3 %"), ("valid_error", "1.39 %")):
+        values = [member[name] for member in report["members"]]
+        low, high = prediction_interval(values)
+        assert f"{100 * low:.2f} to {100 * high:.2f} %" in about and published in about
+        assert Reproduced(name, published).verdict(values) == "agrees"
+    (row,) = re.findall(r"^\| `--preset tutorial`.*$", README, re.MULTILINE)
+    (epochs,) = {member["epochs"]["finetune"] for member in report["members"]}
+    assert f"until the patience is used up: {epochs} |" in row
 
 
 def test_the_numbers_of_the_comparison_are_those_of_its_report():

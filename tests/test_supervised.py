@@ -109,3 +109,83 @@ def test_normal_weights_are_truncated_and_biases_begin_at_their_value():
         # Cut off at two standard deviations, a normal distribution keeps .8796 of its own.
         assert weights.std() == pytest.approx(0.08796, rel=4 / np.sqrt(2 * weights.size))
         np.testing.assert_array_equal(layer.bias[...], np.float32(0.1))
+
+
+# ---- the initial weights of the tutorials ----------------------------------------------------
+
+
+def assert_uniform(weights, r):
+    """Check that weights are uniform in (-r, r): range, mean and variance within 5 sigma."""
+    weights = np.asarray(weights, np.float64).ravel()
+    n = weights.size
+    assert np.abs(weights).max() <= r * (1 + 1e-6)
+    assert np.abs(weights).max() > r * (1 - 10 / n)  # missed by chance once in e^10
+    assert abs(weights.mean()) < 5 * r / np.sqrt(3 * n)
+    assert abs(weights.var() / (r**2 / 3) - 1) < 5 * np.sqrt(4 / 5 / n)
+
+
+@pytest.mark.slow
+def test_the_weights_of_lenet_are_uniform_in_the_ranges_of_the_tutorial():
+    net = nnx.jit(lambda: supervised.LeNet(rngs=nnx.Rngs(0)))()
+    # fan-in: 25 weights per channel below; fan-out: 25 per kernel, a quarter of them after pooling
+    below, above = net.convolutions
+    assert below.kernel.shape == (5, 5, 1, 20) and above.kernel.shape == (5, 5, 20, 50)
+    assert_uniform(below.kernel[...], np.sqrt(6 / (25 + 20 * 25 / 4)))
+    assert_uniform(above.kernel[...], np.sqrt(6 / (20 * 25 + 50 * 25 / 4)))
+    (hidden,), top = net.classifier.hidden, net.classifier.top
+    assert hidden.kernel.shape == (800, 500)
+    assert_uniform(hidden.kernel[...], np.sqrt(6 / (800 + 500)))
+    assert top.kernel.shape == (500, 10) and not top.kernel[...].any()
+    assert not any(layer.bias[...].any() for layer in (below, above, hidden, top))
+
+
+def test_the_weights_of_an_mlp_are_uniform_and_those_of_its_top_are_zero():
+    net = nnx.jit(lambda: supervised.MLP((784, 50, 30, 10), rngs=nnx.Rngs(3)))()
+    for layer, sizes in zip(net.hidden, [(784, 50), (50, 30)], strict=True):
+        assert layer.kernel.shape == sizes
+        assert_uniform(layer.kernel[...], np.sqrt(6 / sum(sizes)))
+    assert not net.top.kernel[...].any()
+    assert not any(layer.bias[...].any() for layer in [*net.hidden, net.top])
+
+
+@pytest.mark.parametrize(
+    ("how", "zero"),
+    [
+        ({}, True),
+        ({"zero_top": False}, False),
+        ({"deviation": 0.1}, False),
+        ({"deviation": 0.1, "zero_top": True}, True),
+        ({"deviation": 0.1, "zero_top": False}, False),
+    ],
+)
+def test_the_top_is_zero_unless_weights_are_normal_or_as_it_is_said(how, zero):
+    net = nnx.jit(lambda: supervised.MLP((20, 15, 10), rngs=nnx.Rngs(0), **how))()
+    assert net.top.kernel[...].any() == (not zero)
+    assert net.hidden[0].kernel[...].all()  # none is zero
+
+
+def test_the_tutorials_network_has_numpys_weights():
+    net = supervised.tutorial_mlp(1234, 784, 500, 10)
+    r = np.sqrt(6.0 / (784 + 500))
+    drawn = np.random.RandomState(1234).uniform(low=-r, high=r, size=(784, 500))
+    (hidden,) = net.hidden
+    np.testing.assert_array_equal(hidden.kernel[...], drawn.astype(np.float32))
+    assert hidden.kernel.shape == (784, 500) and net.top.kernel.shape == (500, 10)
+    assert not net.top.kernel[...].any() and not hidden.bias[...].any()
+    assert not net.top.bias[...].any()
+    assert net.activation is jnp.tanh
+    assert (net.dropout.rate, net.input_dropout.rate) == (0, 0)
+    other = supervised.tutorial_mlp(1235, 784, 500, 10).hidden[0]
+    assert (np.asarray(other.kernel[...]) != drawn.astype(np.float32)).mean() > 0.99
+
+
+def test_the_tutorials_network_computes_what_numpy_does():
+    net = supervised.tutorial_mlp(7, 784, 5, 3)
+    graph, params = supervised.split(net)
+    top = RNG.normal(size=(5, 3)).astype(np.float32)
+    params["top"]["kernel"][...] = jnp.asarray(top)
+    r = np.sqrt(6.0 / (784 + 5))
+    W = np.random.RandomState(7).uniform(-r, r, (784, 5))
+    expected = np.tanh(X.astype(float) @ W) @ top
+    logits = jax.jit(supervised.logits, static_argnames="graph")(params, X, graph=graph)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)

@@ -178,8 +178,195 @@ def test_shuffling_visits_every_image_once_per_epoch_in_a_new_order():
     assert list(first) != list(second)
 
 
+# ---- an epoch that is cut short, and random blocks -------------------------------------------
+
+
+def counting(params, batch, key):
+    """A cost whose gradient is -1: with a rate of 1, the parameter counts the updates."""
+    return -params + 0 * batch.astype(jnp.float32).sum()
+
+
+def counted(n_images, batch_size, updates, epochs, **how):
+    """The number of updates after each epoch."""
+    optimizer = optax.sgd(1.0)
+    fit = training.fit(
+        jax.tree_util.Partial(counting),
+        training.start_state(jnp.float32(0), optimizer),
+        np.zeros((n_images, 1), np.uint8),
+        jax.random.key(0),
+        optimizer=optimizer,
+        epochs=epochs,
+        batch_size=batch_size,
+        updates=updates,
+        **how,
+    )
+    return [int(report.state.params) for report in fit]
+
+
+@pytest.mark.parametrize("shuffle", [False, True, "blocks"])
+def test_a_thousand_steps_end_within_an_epoch_exactly(shuffle):
+    assert counted(55_000, 100, 1000, 2, shuffle=shuffle) == [550, 1000]
+
+
+@pytest.mark.parametrize(
+    ("updates", "after"),
+    [(None, [4, 8, 12]), (12, [4, 8, 12]), (11, [4, 8, 11]), (9, [4, 8, 9])],
+)
+def test_only_the_last_epoch_is_cut_short(updates, after):
+    assert counted(43, 10, updates, 3) == after
+
+
+def test_a_single_epoch_may_be_cut_short_too():
+    assert counted(43, 10, 3, 1) == [3]
+
+
+def test_the_short_epoch_is_the_beginning_of_a_whole_one():
+    for shuffle in (False, True, "blocks"):
+        batches = seen(DATA[:, :1], 10, 2, shuffle=shuffle)
+        cut = seen(DATA[:, :1], 10, 2, shuffle=shuffle, updates=6)
+        assert len(batches) == 8 and len(cut) == 6
+        if shuffle != "blocks":  # whose number decides which blocks are drawn
+            np.testing.assert_array_equal(cut, batches[:6])
+
+
+def seen(data, batch_size, epochs, seed=0, **how):
+    """The minibatches in the order in which they are seen."""
+    batches = []
+
+    def spy(params, batch, key):
+        jax.debug.callback(lambda b: batches.append(np.array(b)), batch, ordered=True)
+        return params * 0
+
+    optimizer = optax.sgd(1.0)
+    for _ in training.fit(
+        jax.tree_util.Partial(spy),
+        training.start_state(jnp.float32(0), optimizer),
+        data,
+        jax.random.key(seed),
+        optimizer=optimizer,
+        epochs=epochs,
+        batch_size=batch_size,
+        **how,
+    ):
+        jax.effects_barrier()
+    return batches
+
+
+def test_blocks_are_consecutive_images_drawn_with_replacement():
+    data = np.arange(43, dtype=np.int32)[:, None]
+    blocks = np.array(seen(data, 10, 50, shuffle="blocks"))[..., 0]
+    assert blocks.shape == (200, 10)
+    np.testing.assert_array_equal(blocks - blocks[:, :1], [range(10)] * 200)
+    starts = blocks[:, 0].reshape(50, 4)
+    assert len({tuple(row) for row in starts.tolist()}) == 50  # new ones in each epoch
+    # with replacement: blocks of an epoch overlap, some are drawn twice, some images are not seen
+    assert any(len(set(row)) < 4 for row in starts.tolist())
+    covered = [len(set(epoch.ravel().tolist())) for epoch in blocks.reshape(50, 4, 10)]
+    assert max(covered) <= 40 and np.mean(covered) < 36
+    other = np.array(seen(data, 10, 1, seed=1, shuffle="blocks"))[:, 0, 0]
+    assert other.tolist() != starts[0].tolist()
+
+
+def test_the_first_images_of_blocks_are_uniform_and_blocks_stay_within_the_images():
+    """As in the source, ``randint(0, n - batch_size)``: the last start of all is left out."""
+    n, batch_size, epochs = 50, 10, 400
+    strange = n  # counts blocks that are not consecutive: an index beyond the images is clamped
+
+    def histogram(params, batch, key):
+        first = batch[0, 0]
+        whole = (batch[:, 0] == first + jnp.arange(batch_size)).all()
+        return -params[jnp.where(whole, first, strange)]
+
+    optimizer = optax.sgd(1.0)
+    fit = training.fit(
+        jax.tree_util.Partial(histogram),
+        training.start_state(jnp.zeros(n + 1), optimizer),
+        np.arange(n, dtype=np.int32)[:, None],
+        jax.random.key(0),
+        optimizer=optimizer,
+        epochs=epochs,
+        batch_size=batch_size,
+        shuffle="blocks",
+    )
+    for report in fit:
+        counts = report.state.params
+    counts = np.array(counts)
+    assert counts.sum() == epochs * (n // batch_size) and counts[strange] == 0
+    drawn = counts[: n - batch_size]
+    assert drawn.sum() == counts.sum()
+    # chi-square with 39 degrees of freedom: 72.05 is exceeded once in a thousand times
+    expected = counts.sum() / len(drawn)
+    assert 15 < (np.square(drawn - expected) / expected).sum() < 72.05
+
+
+@pytest.mark.parametrize("batch_size", [43, 42])
+def test_a_block_of_all_or_almost_all_images_begins_with_the_first(batch_size):
+    data = np.arange(43, dtype=np.int32)[:, None]
+    for block in seen(data, batch_size, 3, shuffle="blocks"):
+        np.testing.assert_array_equal(block, data[:batch_size])
+
+
+def test_pairs_of_arrays_are_cut_into_the_same_blocks():
+    data = np.arange(43, dtype=np.int32)[:, None]
+    rows = []
+
+    def spy(params, batch, key):
+        jax.debug.callback(lambda a, b: rows.append((a[:, 0], b)), *batch, ordered=True)
+        return params * 0
+
+    optimizer = optax.sgd(1.0)
+    for _ in training.fit(
+        jax.tree_util.Partial(spy),
+        training.start_state(jnp.float32(0), optimizer),
+        (data, 2 * data[:, 0]),
+        jax.random.key(0),
+        optimizer=optimizer,
+        epochs=2,
+        batch_size=10,
+        shuffle="blocks",
+    ):
+        jax.effects_barrier()
+    assert len(rows) == 8
+    for images, labels in rows:
+        np.testing.assert_array_equal(2 * np.array(images), labels)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [{"shuffle": "blocks"}, {"updates": 6}])
+def test_members_of_a_sweep_draw_their_own_blocks_and_stop_together(how):
+    levels = [0.1, 0.5]
+    fit = training.fit(
+        training.stack([dae(level) for level in levels]),
+        training.stack([begin(SGD) for _ in levels]),
+        DATA,
+        jnp.stack([jax.random.key(0), jax.random.key(1)]),
+        optimizer=SGD,
+        epochs=2,
+        batch_size=10,
+        **how,
+    )
+    together = [(report.cost, jax.device_get(report.state)) for report in fit]
+    for i, level in enumerate(levels):
+        alone = training.fit(
+            dae(level),
+            begin(SGD),
+            DATA,
+            jax.random.key(i),
+            optimizer=SGD,
+            epochs=2,
+            batch_size=10,
+            **how,
+        )
+        costs = [(float(report.cost), jax.device_get(report.state)) for report in alone]
+        assert [float(cost[i]) for cost, _ in together] == [cost for cost, _ in costs]
+        assert_same(training.member(together[-1][1], i), costs[-1][1])
+
+
+# ---- resuming --------------------------------------------------------------------------------
+
+
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("how", [{}, {"shuffle": True}])
+@pytest.mark.parametrize("how", [{}, {"shuffle": True}, {"shuffle": "blocks"}, {"updates": 14}])
 @pytest.mark.parametrize("name", ["sgd", pytest.param("adam", marks=SLOW)])
 def test_a_resumed_run_repeats_the_uninterrupted_one_to_the_bit(how, name):
     optimizer = training.optimiser(name, 0.01)
@@ -290,6 +477,84 @@ def test_a_report_says_whether_costs_and_parameters_are_finite(rate, finite):
     )
     assert np.isfinite(report.cost)
     assert report.finite is finite
+
+
+# ---- a minibatch in parts --------------------------------------------------------------------
+
+
+def squares(params, batch, key, *, scale, decay=None):
+    """A mean over images of pairs, with a penalty."""
+    images, targets = batch
+    z = jnp.tanh(images.astype(jnp.float32) / scale @ params["W"]) + params["b"]
+    value = jnp.square(z - targets).sum(axis=1).mean()
+    return value if decay is None else value + decay * jnp.square(params["W"]).sum()
+
+
+def pairs(n=12):
+    rng = np.random.default_rng(0)
+    params = {"W": rng.normal(size=(5, 3)), "b": rng.normal(size=3)}
+    batch = rng.integers(0, 256, (n, 5), np.uint8), rng.normal(size=(n, 3)).astype(np.float32)
+    return jax.tree.map(jnp.float32, params), batch
+
+
+def graded(cost, params, batch, seed=0):
+    return jax.jit(jax.value_and_grad(cost))(params, batch, jax.random.key(seed))
+
+
+@pytest.mark.parametrize("size", [1, 3, 12])
+@pytest.mark.parametrize("numbers", [{"scale": 255}, {"scale": 100, "decay": 0.3}])
+def test_a_cost_in_parts_and_its_gradient_are_those_of_the_whole_minibatch(size, numbers):
+    params, batch = pairs()
+    parts = partial(training.in_parts, cost=squares, size=size)
+    value, gradient = graded(training.bind(parts, **numbers), params, batch)
+    wanted, expected = graded(training.bind(squares, **numbers), params, batch)
+    np.testing.assert_allclose(value, wanted, rtol=1e-6)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), gradient, expected)
+    # the chain rule goes through it
+    parts = training.bind(parts, **numbers)
+    _, threefold = graded(lambda *args: 3 * parts(*args), params, batch)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, 3 * b, rtol=1e-5, atol=1e-6), threefold, gradient
+    )
+
+
+def test_without_a_gradient_a_cost_in_parts_is_the_same():
+    params, batch = pairs()
+    cost = training.bind(partial(training.in_parts, cost=squares, size=4), scale=255)
+    value, _ = graded(cost, params, batch)
+    assert float(jax.jit(cost)(params, batch, jax.random.key(0))) == pytest.approx(float(value))
+
+
+def test_each_part_draws_its_own_random_numbers():
+    drawn = []
+
+    def spy(params, batch, key):
+        jax.debug.callback(lambda k: drawn.append(tuple(k.tolist())), jax.random.key_data(key))
+        return jnp.square(params).sum() + 0 * batch.astype(jnp.float32).sum()
+
+    cost = training.bind(partial(training.in_parts, cost=spy, size=3))
+    for seed in (0, 1):
+        graded(cost, jnp.ones(2), np.zeros((12, 1), np.uint8), seed)
+        jax.effects_barrier()
+    assert len(set(drawn)) == 8
+
+
+@pytest.mark.slow
+def test_a_network_trained_in_parts_is_trained_as_a_whole():
+    def learn(cost):
+        params, (images, targets) = pairs(40)
+        keys = jnp.stack([jax.random.key(0), jax.random.key(1)])
+        sgd = training.optimiser("sgd", 0.05)
+        costs, state = training.sweep([cost, cost], [params, params], sgd)
+        for report in training.fit(
+            costs, state, (images, targets), keys, optimizer=sgd, epochs=5, batch_size=20
+        ):
+            last = report.cost, jax.device_get(report.state.params)
+        return last
+
+    whole = learn(training.bind(squares, scale=255))
+    parts = learn(training.bind(partial(training.in_parts, cost=squares, size=5), scale=255))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), parts, whole)
 
 
 # ---- a sweep whose members have their own images ---------------------------------------------

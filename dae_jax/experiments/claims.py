@@ -108,7 +108,7 @@ def value_of(published: str) -> tuple[float, float]:
     >>> value_of("1.65 %"), value_of("675,218"), value_of("+.01")
     ((0.0165, 5e-05), (675218.0, 0.5), (0.01, 0.005))
     """
-    found = re.fullmatch(r"([+-]?)(\d[\d,]*|)(?:\.(\d+))?( %)?", published)
+    found = re.fullmatch(r"([+-]?)(?=\.?\d)(\d[\d,]*|)(?:\.(\d+))?( %)?", published)
     if found is None:
         raise ValueError(f"not a number: {published!r}")
     sign, whole, decimals, percent = found.groups()
@@ -156,9 +156,9 @@ class Improved:
     number: str
     published: str
     differs: str
-    """What differs from the published setting."""
+    """The differences from the published setting."""
     chosen: str
-    """What chose the recipe: validation images, which seeds."""
+    """The choice of the recipe: by validation images, and of which seeds."""
     better: Better = "lower"
 
     kind = "improved"

@@ -486,7 +486,9 @@ class Chosen:
         errors = {pair: min(fitted[0].valid) for pair, fitted in tried.items()}
         i, j = min(errors, key=errors.__getitem__)
         rest, title = replace(setup, seeds=setup.seeds[1:]), f"{name} chosen"
-        others = self._tuned(rest, self.autoencoders[i].train(rest, title), title, j)
+        others = []
+        if rest.seeds:
+            others = self._tuned(rest, self.autoencoders[i].train(rest, title), title, j)
         grid = {self._name(*pair): error for pair, error in errors.items()}
         return [replace(fitted, candidates=grid) for fitted in (*tried[i, j], *others)]
 

@@ -48,6 +48,17 @@ def test_the_first_images_can_be_left_out(dataset):
     np.testing.assert_array_equal(data.train.labels[:250], dataset.train.labels[150:])
 
 
+@pytest.mark.parametrize(("size", "left"), [(1, 100), (30, 90), (100, 100), (51, 51), (101, 100)])
+def test_the_last_images_that_fill_no_batch_can_be_left_out(dataset, size, left):
+    # as the tutorials do; all are kept if they fill not a single batch
+    data = prepare(dataset, Images(batches_of=size))
+    for part, split in ((data.valid, dataset.valid), (data.test, dataset.test)):
+        assert len(part.x) == len(part.labels) == left
+        np.testing.assert_allclose(part.x, split.images[:left] / 255, rtol=1e-6)
+        np.testing.assert_array_equal(part.labels, split.labels[:left])
+    np.testing.assert_array_equal(data.images, dataset.train.images)
+
+
 def test_data_without_labels_are_refused(dataset):
     without = dataset._replace(train=dataset.train._replace(labels=None))
     refused(lambda: prepare(without, Images()), "labelled", "use mnist")

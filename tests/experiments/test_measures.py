@@ -42,11 +42,38 @@ def test_errors_per_image_and_per_pixel_are_of_the_reconstructions(outcome):
     ] == pytest.approx(expected * len(x) / 2, rel=1e-4)
 
 
+def test_the_total_cost_may_be_that_of_images_with_one_vector_of_noise(outcome):
+    """An identity reconstructs the noise too: the total is that of one vector for each image."""
+    seen = []
+    identity = Fitted((), encode=lambda x: seen.append(x) or x, decode=lambda h: h)
+    x, name = outcome.data.test.x, "net: total cost on test images"
+
+    def total(seed, **how):
+        measure = measures.total_cost("net", **how)
+        return measure(Outcome(outcome.data, seed, {"net": identity}))[name]
+
+    assert total(1) == total(1, noise=0.0) == 0
+    assert total(1, noise=0.5) == total(1, noise=0.5) != total(2, noise=0.5)
+    noise = seen[-1] - x
+    assert np.abs(noise - noise[0]).max() < 1e-6
+    # 784 draws: the standard deviation of their mean square is .05 of it
+    assert np.square(noise[0]).mean() == pytest.approx(0.25, rel=0.2)
+    expected = len(x) * np.square(noise[0], dtype=float).sum()
+    assert total(2, noise=0.5) == pytest.approx(expected, rel=1e-4)
+    assert total(2, noise=0.5, per=0.5) == pytest.approx(expected / 2, rel=1e-4)
+
+
 def test_costs_are_those_of_the_last_epoch(outcome):
     model = outcome.models["deep"]
     assert measures.final_cost("deep", per=2.0)(outcome) == {"deep: cost": 2 * model.costs[-1]}
     held_out = measures.held_out_cost("deep", per=0.5, what="it")(outcome)
     assert held_out == {"deep: it": model.valid[-1] / 2}
+
+
+def test_the_curve_of_held_out_costs_has_a_number_for_every_epoch(outcome):
+    model = outcome.models["deep"]
+    numbers = measures.held_out_curve("deep", per=0.5, what="it")(outcome)
+    assert numbers == {f"deep: it, epoch {i}": model.valid[i - 1] / 2 for i in (1, 2, 3)}
 
 
 def test_neighbours_are_counted_as_a_plain_loop_counts_them(outcome):
@@ -115,16 +142,12 @@ def test_the_jacobian_norm_is_that_of_autodiff(outcome):
     assert numbers["one: Jacobian norm"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_error_rates_are_of_validation_and_test_images_or_the_first_of_them(outcome):
+def test_error_rates_are_of_validation_and_test_images(outcome):
     model = outcome.models["one fine-tuned"]
-    for first in (None, 60):
-        numbers = measures.errors("one fine-tuned", first=first)(outcome)
-        for part, (x, labels) in (
-            ("validation", outcome.data.valid),
-            ("test", outcome.data.test),
-        ):
-            expected = np.mean(model.classify(x)[:first] != labels[:first])
-            assert numbers[f"one fine-tuned: {part} error"] == expected
+    numbers = measures.errors("one fine-tuned")(outcome)
+    for part, (x, labels) in (("validation", outcome.data.valid), ("test", outcome.data.test)):
+        wrong = sum(int(k != label) for k, label in zip(model.classify(x), labels, strict=True))
+        assert numbers[f"one fine-tuned: {part} error"] == wrong / 100
 
 
 def test_local_filters_are_a_share_of_units(outcome):
@@ -132,17 +155,33 @@ def test_local_filters_are_a_share_of_units(outcome):
     assert 0 <= share <= 1 and round(12 * share, 9).is_integer()
 
 
-def test_standardised_targets_have_no_best_logit(outcome):
-    numbers = measures.standardised_targets(outcome)
-    costs = [numbers[f"standardised: cost at logits of {far}"] for far in (1, 10, 100)]
-    assert costs[2] < costs[1] < costs[0]
-    assert numbers["standardised: share of targets outside [0, 1]"] > 0.5
+def test_saturation_is_the_share_of_outputs_at_the_clip(outcome):
+    x = outcome.data.test.x
+    z = np.full_like(x, 0.5)
+    z[:, :100], z[:, 100:150], z[:, 150:200], z[:, 200:250] = 1, 0, 2e-7, 1 - 3e-7
+    net = Fitted((), encode=lambda x: x, decode=lambda h: z)
+    standardised = replace(outcome.data, test=outcome.data.test._replace(x=4 * x - 1))
+    numbers = measures.saturation("net")(Outcome(standardised, 1, {"net": net}))
+    assert numbers["net: outputs clipped"] == pytest.approx(150 / 784)
+    outside = sum(int(value < 0 or value > 1) for value in (4 * x - 1).ravel().tolist())
+    assert numbers["net: targets outside [0, 1]"] == outside / x.size > 0.5
+
+
+def test_noisy_images_are_clipped_and_the_seed_decides(outcome):
+    clean, seen = measures.noisy(outcome, 0.5, 60)
+    np.testing.assert_array_equal(clean, outcome.data.test.x[:60])
+    assert 0 == seen.min() < seen.max() == 1
+    dark = seen[clean == 0]
+    # Half of the noise is negative, and 2.28 % of it above two standard deviations.
+    for share, expected in (((dark == 0).mean(), 0.5), ((dark == 1).mean(), 0.02275)):
+        assert share == pytest.approx(expected, abs=4 * np.sqrt(expected / dark.size))
+    np.testing.assert_array_equal(measures.noisy(outcome, 0.5, 60)[1], seen)
+    assert (measures.noisy(replace(outcome, seed=2), 0.5, 60)[1] != seen).mean() > 0.4
 
 
 def test_restoration_is_measured_against_the_clean_images(outcome):
     numbers = measures.restoration("pca", 0.5, n=20)(outcome)
     clean, seen = measures.noisy(outcome, 0.5, 20)
-    assert np.std(seen - clean) == pytest.approx(0.5, rel=0.02)  # 15,680 draws: 3 sigma is .017
 
     def psnr(z):
         return np.mean(-10 * np.log10(np.square(np.clip(z, 0, 1) - clean).mean(axis=1)))
@@ -155,18 +194,6 @@ def test_restoration_is_measured_against_the_clean_images(outcome):
     )
     above = numbers["pca: decibels above the best filter"]
     assert above == pytest.approx(numbers["pca: PSNR"] - best)
-
-
-def test_the_spread_of_random_blocks_is_that_of_drawing_them(outcome):
-    x = outcome.data.train.x
-    each = ((x - outcome.models["pca"].reconstruct(x)) ** 2).sum(axis=1)
-    rng = np.random.default_rng(5)
-    averages = [
-        np.mean([each[s : s + 50].sum() for s in rng.integers(0, len(x) - 49, len(x) // 50)])
-        for _ in range(1000)
-    ]
-    (spread,) = measures.block_spread("pca", 50)(outcome).values()
-    assert spread == pytest.approx(np.std(averages), rel=0.1)  # 1,000 draws each: 3 sigma is .1
 
 
 def test_activity_is_that_of_the_codes_of_the_test_images(outcome):
@@ -193,3 +220,41 @@ def test_the_principal_angle_is_0_for_the_components_and_90_across_them(outcome)
         both = Outcome(outcome.data, 1, {"linear": linear, "pca": outcome.models["pca"]})
         numbers = measures.principal_angle("linear", "pca")(both)
         assert numbers["linear: largest principal angle"] == pytest.approx(angle, abs=0.1)
+
+
+# ---- names -----------------------------------------------------------------------------------
+
+NAMED = {
+    'errors("a", "b")': "errors('a', 'b')",
+    "errors()": "errors()",
+    'final_cost("a", per=0.5, what="loss")': "final_cost('a', per=0.5, what='loss')",
+    'total_cost("a", 0.5)': "total_cost('a', 0.5)",
+    'ratio(errors("a"), "x", "y", called="z")': "ratio(errors('a'), 'x', 'y', called='z')",
+}
+
+
+@pytest.mark.parametrize("call", NAMED)
+def test_a_measure_is_named_by_the_call_that_made_it(call):
+    assert eval(call, vars(measures)).__name__ == NAMED[call]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in measures.__all__ if name[0].islower() and name != "noisy"]
+)
+def test_every_measure_is_named_with_its_arguments(name):
+    """Otherwise a declaration would not change with them."""
+    make = getattr(measures, name)
+    beside = {
+        "principal_angle": ("b",),
+        "ratio": ("b", "c", "d"),
+        "difference": ("b", "c", "d"),
+        "restoration": (0.5,),
+    }.get(name, ())
+
+    def named(model):
+        first = measures.errors(model) if name in ("ratio", "difference") else model
+        return make(first, *beside).__name__
+
+    assert named("a").startswith(f"{name}(") and "'a'" in named("a")
+    assert named("a") != named("other")
+    assert all(repr(argument) in named("a") for argument in beside)

@@ -29,12 +29,23 @@ def test_reconstructions_stand_below_their_images(outcome):
             np.testing.assert_array_equal(tile(sheet, i, j), as_bytes(image))
 
 
-def test_restored_images_stand_below_the_noisy_ones(outcome):
+def test_the_noisy_and_the_restored_images_stand_below_the_clean_ones(outcome):
     sheet = pictures.restored("pca", 0.5, n=3)(outcome)
-    _, seen = measures.noisy(outcome, 0.5, 3)
-    np.testing.assert_array_equal(tile(sheet, 0, 2), as_bytes(np.clip(seen[2], 0, 1)))
+    assert sheet.shape == (3 * 29 - 1, 3 * 29 - 1)
+    clean, seen = measures.noisy(outcome, 0.5, 3)
     z = np.clip(outcome.models["pca"].reconstruct(seen), 0, 1)
-    np.testing.assert_array_equal(tile(sheet, 1, 2), as_bytes(z[2]))
+    for i, row in enumerate((clean, seen, z)):
+        for j, image in enumerate(row):
+            np.testing.assert_array_equal(tile(sheet, i, j), as_bytes(image))
+
+
+def test_the_images_may_be_those_of_another_part(outcome):
+    for part in ("train", "valid"):
+        sheet = pictures.reconstructions("pca", n=2, part=part)(outcome)
+        x = getattr(outcome.data, part).x[:2]
+        np.testing.assert_array_equal(tile(sheet, 0, 1), as_bytes(x[1]))
+        z = np.clip(outcome.models["pca"].reconstruct(x), 0, 1)
+        np.testing.assert_array_equal(tile(sheet, 1, 1), as_bytes(z[1]))
 
 
 def test_sheets_are_of_the_inputs_or_of_their_reconstructions(outcome):
@@ -60,13 +71,16 @@ def test_generated_images_are_decoded_codes_and_the_seed_decides(outcome):
     assert first.shape == (57, 57) and len({tile(first, 0, j).tobytes() for j in (0, 1)}) == 2
 
 
-def test_a_scatter_plot_has_one_panel_per_model_and_one_point_per_image(outcome):
+@pytest.mark.parametrize("part", ["test", "train"])
+def test_a_scatter_plot_has_one_panel_per_model_and_one_point_per_image(outcome, part):
     plane = Fitted((), encode=lambda x: x[:, 400:402])
     two = Outcome(outcome.data, 1, {"a": plane, "b": plane})
-    figure = pictures.scatter({"a": "first", "b": "second"})(two)
+    how = {} if part == "test" else {"part": part}
+    figure = pictures.scatter({"a": "first", "b": "second"}, **how)(two)
     assert [axes.get_title() for axes in figure.axes] == ["first", "second"]
     points = np.concatenate([part.get_offsets() for part in figure.axes[0].collections])
-    expected = outcome.data.test.x[:, 400:402]
+    expected = getattr(outcome.data, part).x[:, 400:402]
+    assert len(points) == len(expected)
     np.testing.assert_allclose(np.sort(points, axis=0), np.sort(expected, axis=0))
 
 

@@ -25,6 +25,33 @@ def test_the_tutorials_preset_is_the_tutorials():
     assert [resolved.layer(k).corruption for k in range(3)] == [0.1, 0.2, 0.3]
     assert preset.running.seed == 89677
     assert pretrain.default_epochs("mnist", 50_000, 20) == 15
+    # The tutorial's rates of .001 and .1 are for single images, whose cost is not divided by 20.
+    for k in range(3):
+        layer = resolved.layer(k)
+        assert (layer.pretrain_epochs, layer.batch_size, layer.shuffle) == (15, 20, False)
+        assert layer.pretrain_learning_rate == pytest.approx(0.001 * layer.batch_size)
+    tuning = preset.finetuning
+    assert tuning.finetune_learning_rate == pytest.approx(0.1 * tuning.finetune_batch_size)
+    assert (tuning.finetune_epochs, tuning.finetune_optimizer) == (1000, "sgd")
+    assert (tuning.weight_decay, tuning.dropout, tuning.shift) == (0, (0, 0), 0)
+    assert tuning.learning_rate_decay == 1 and not tuning.finetune_shuffle
+
+
+def test_the_default_is_the_preset_whose_name_says_that_its_rate_is_large():
+    assert Settings() == PRESETS["large-rate"] and next(iter(PRESETS)) == "large-rate"
+    usual, tutorial = PRESETS["large-rate"], PRESETS["tutorial"]
+    for k in range(3):
+        large, small = (one.resolved("mnist", 50_000).layer(k) for one in (usual, tutorial))
+        assert large == replace(small, pretrain_learning_rate=0.1)
+        assert large.pretrain_learning_rate == pytest.approx(5 * small.pretrain_learning_rate)
+    assert usual.finetuning == replace(tutorial.finetuning, finetune_epochs=20)
+
+
+@pytest.mark.parametrize("name", ["dropout", "best"])
+def test_the_other_presets_differ_in_their_fine_tuning_only(name):
+    preset, usual = PRESETS[name], PRESETS["large-rate"]
+    assert replace(preset, preset="large-rate", finetuning=usual.finetuning) == usual
+    assert preset.finetuning != usual.finetuning
 
 
 def test_the_levels_continue_with_the_last_for_layers_above_the_third():
