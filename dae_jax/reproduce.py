@@ -76,7 +76,8 @@ def main(argv: Sequence[str]) -> int:
         _check_name(name, list(EXPERIMENTS))
     folder = Path(settings.output_dir)
     if settings.table is not None:
-        return reports.put_table(Path(settings.table), EXPERIMENTS, folder)
+        reports.put_table(Path(settings.table), EXPERIMENTS, folder)
+        return reports.check(EXPERIMENTS, folder) if settings.check else 0
     chosen = list(EXPERIMENTS) if settings.all else list(dict.fromkeys(settings.names))
     if not chosen:
         report = reports.check if settings.check else reports.show
@@ -90,6 +91,8 @@ def _run(chosen: "dict[str, Experiment]", settings: Settings) -> int:
     from dae_jax.runs.run import load_data
 
     dataset, _ = load_data(settings.data)
+    if dataset.name == "mnist" and settings.data.data not in (None, "mnist"):
+        dataset = dataset._replace(name="own-mnist")  # a file of that name may hold anything
     faults = unchecked = 0
     for name, experiment_ in chosen.items():
         declared, folder = _tried(name, experiment_, settings, dataset.name)
@@ -135,6 +138,13 @@ def _check(settings: Settings) -> None:
     for name, value in {"seeds": settings.seeds, "epochs": settings.epochs}.items():
         if value is not None:
             shared.check_count(name, value)
+    if settings.table is not None and (settings.names or settings.all):
+        raise InputError(
+            "--table",
+            expected="no experiment to run, since it is made from the existing reports",
+            got=" ".join(settings.names) or "--all",
+            do="run the experiments first",
+        )
     if settings.data.pixel_scale != Data.pixel_scale:
         raise InputError(
             "--pixel-scale",

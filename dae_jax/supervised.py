@@ -160,7 +160,7 @@ class LeNet(nnx.Module):
 
         def conv(n_in: int, n_out: int) -> nnx.Conv:
             if deviation is None:
-                r = (6 / (25 * n_in + 25 * n_out / 4)) ** 0.5
+                r = (6 / (25 * n_in + 25 * n_out // 4)) ** 0.5
                 init["kernel_init"] = partial(jax.random.uniform, minval=-r, maxval=r)
             return nnx.Conv(
                 n_in,

@@ -374,7 +374,8 @@ def fit(
             learns from its own images. Otherwise all share them.
 
     Raises:
-        InputError: A batch larger than the data, or a size below 1.
+        InputError: A batch larger than the data, a size below 1, or updates that do not end within
+            the last epoch.
     """
     n_images = jax.tree.leaves(data)[0].shape[1 if own_data else 0]
     if not 1 <= batch_size <= n_images:
@@ -383,6 +384,15 @@ def fit(
             expected=f"1 to {n_images}, the number of training images",
             got=batch_size,
             do="choose a smaller --batch-size or more images",
+        )
+    whole = n_images // batch_size
+    if updates is not None and not (epochs - 1) * whole < updates <= epochs * whole:
+        first = max((epochs - 1) * whole, 0) + 1
+        raise InputError(
+            "updates",
+            expected=f"{first} to {epochs * whole}, within the last epoch",
+            got=updates,
+            do="choose as many epochs as they take, rounded up",
         )
     how: dict[str, Any] = dict(optimizer=optimizer, batch_size=batch_size, shuffle=shuffle)
     if key.ndim:
@@ -394,7 +404,6 @@ def fit(
     else:
         n_members, data = None, jax.device_put(data)
     run = run_epoch if n_members is None else run_sweep_epoch
-    whole = n_images // batch_size
 
     def step(state: State, epoch: int) -> tuple[State, PyTree]:
         left = whole if updates is None else updates - epoch * whole

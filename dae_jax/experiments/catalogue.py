@@ -6,6 +6,7 @@ what is claimed of the numbers: that they are reproduced, improved, or only show
 line in ``results/CHANGES.md``.
 """
 
+from functools import partial
 from typing import Any
 
 from dae_jax.deep import Architecture
@@ -473,59 +474,78 @@ DENOISE_GAUSSIAN = Experiment(
 )
 
 
-def _mlp(seed: int, *sizes: int, activation: str = "tanh", **how: Any) -> Any:
+def _mlp(
+    seed: int,
+    sizes: tuple[int, ...],
+    activation: str = "tanh",
+    dropout: float = 0.0,
+    input_dropout: float = 0.0,
+    deviation: float | None = None,
+    zero_top: bool | None = None,
+) -> Any:
+    """A multilayer perceptron; its seven parameters stand in the declaration."""
     from flax import nnx
 
     from dae_jax import supervised
     from dae_jax.deep import ACTIVATIONS
 
-    return supervised.MLP(sizes, ACTIVATIONS[activation], rngs=nnx.Rngs(seed), **how)
+    return supervised.MLP(
+        sizes,
+        ACTIVATIONS[activation],
+        dropout,
+        input_dropout=input_dropout,
+        deviation=deviation,
+        zero_top=zero_top,
+        rngs=nnx.Rngs(seed),
+    )
 
 
-def _softmax(seed: int) -> Any:
-    return _mlp(seed, PIXELS, 10)
-
-
-def _dropout(seed: int) -> Any:
-    return _mlp(seed, PIXELS, 500, 10, dropout=0.25, input_dropout=0.1)
-
-
-def _relu_300(seed: int) -> Any:
-    how = {"activation": "relu", "dropout": 0.25, "deviation": 0.1, "zero_top": True}
-    return _mlp(seed, PIXELS, 300, 10, **how)
-
-
-def _tanh_500(seed: int) -> Any:
+def _tutorial_mlp(seed: int, sizes: tuple[int, int, int]) -> Any:
     """The tutorial's network, with its weights: NumPy's, of that seed."""
     from dae_jax import supervised
 
-    return supervised.tutorial_mlp(seed, PIXELS, 500, 10)
+    return supervised.tutorial_mlp(seed, *sizes)
 
 
-def _lenet_32_64(seed: int) -> Any:
+def _lenet(
+    seed: int,
+    kernels: tuple[int, int],
+    units: int,
+    activation: str = "tanh",
+    padding: str = "VALID",
+    dropout: float = 0.0,
+    deviation: float | None = None,
+    bias: float = 0.0,
+) -> Any:
+    """A LeNet; its eight parameters stand in the declaration."""
     from flax import nnx
 
     from dae_jax import supervised
     from dae_jax.deep import ACTIVATIONS
 
     return supervised.LeNet(
-        (32, 64),
-        1024,
-        activation=ACTIVATIONS["relu"],
-        padding="SAME",
-        dropout=0.5,
-        deviation=0.1,
-        bias=0.1,
+        kernels,
+        units,
+        activation=ACTIVATIONS[activation],
+        padding=padding,
+        dropout=dropout,
+        deviation=deviation,
+        bias=bias,
         rngs=nnx.Rngs(seed),
     )
 
 
-def _lenet_20_50(seed: int) -> Any:
-    from flax import nnx
-
-    from dae_jax import supervised
-
-    return supervised.LeNet(rngs=nnx.Rngs(seed))
+_softmax = partial(_mlp, sizes=(PIXELS, 10))
+_lenet_2000 = partial(
+    _lenet,
+    kernels=(32, 64),
+    units=1024,
+    activation="relu",
+    padding="SAME",
+    dropout=0.5,
+    deviation=0.1,
+    bias=0.1,
+)
 
 
 def _in_order(epochs: int, batch_size: int, rate: float) -> Recipe:
@@ -567,7 +587,16 @@ MLP_3000 = Experiment(
     seeds=TEN,
     models={
         "3,000 steps": Network(
-            _relu_300, Recipe(None, 100, "adagrad", 0.3, steps=3000), choose=False
+            partial(
+                _mlp,
+                sizes=(PIXELS, 300, 10),
+                activation="relu",
+                dropout=0.25,
+                deviation=0.1,
+                zero_top=True,
+            ),
+            Recipe(None, 100, "adagrad", 0.3, steps=3000),
+            choose=False,
         )
     },
     measures=(measures.errors("3,000 steps"),),
@@ -582,7 +611,12 @@ MLP = Experiment(
     seeds=(1234,),  # the script's own; without dropout nothing else is random
     models={
         # the tutorial's L2 coefficient, 1e-4, has no half
-        "mlp": Network(_tanh_500, _in_order(1000, 20, 0.01), weight_decay=2e-4, patience=10_000)
+        "mlp": Network(
+            partial(_tutorial_mlp, sizes=(PIXELS, 500, 10)),
+            _in_order(1000, 20, 0.01),
+            weight_decay=2e-4,
+            patience=10_000,
+        )
     },
     measures=(measures.errors("mlp"),),
     pictures={"mistakes": pictures.mistakes("mlp")},
@@ -596,7 +630,12 @@ MLP_DROPOUT = Experiment(
     what="784-500-10, tanh, dropout of pixels and units",
     source=MLP.source,
     images=Images(pixel_scale=256),
-    models={"mlp": Network(_dropout, Recipe(45, 20, "sgd", 0.2, decay="cosine"))},
+    models={
+        "mlp": Network(
+            partial(_mlp, sizes=(PIXELS, 500, 10), dropout=0.25, input_dropout=0.1),
+            Recipe(45, 20, "sgd", 0.2, decay="cosine"),
+        )
+    },
     measures=(measures.errors("mlp"),),
     pictures={"mistakes": pictures.mistakes("mlp")},
     claims=(
@@ -617,10 +656,10 @@ LENET_2000 = Experiment(
     seeds=TEN,
     models={
         "2,000 steps": Network(
-            _lenet_32_64, Recipe(None, 50, "adam", 1e-4, steps=2000), choose=False
+            _lenet_2000, Recipe(None, 50, "adam", 1e-4, steps=2000), choose=False, part=10
         ),
         "larger rate": Network(
-            _lenet_32_64, Recipe(None, 50, "adam", 3e-4, steps=2000), choose=False
+            _lenet_2000, Recipe(None, 50, "adam", 3e-4, steps=2000), choose=False, part=10
         ),
     },
     measures=(measures.errors("2,000 steps", "larger rate"),),
@@ -641,7 +680,14 @@ LENET = Experiment(
     source="deeplearning.net, convolutional_mlp",
     images=Images(pixel_scale=256),
     seeds=FIVE,
-    models={"lenet": Network(_lenet_20_50, _in_order(200, 500, 0.1), patience=10_000, part=25)},
+    models={
+        "lenet": Network(
+            partial(_lenet, kernels=(20, 50), units=500),
+            _in_order(200, 500, 0.1),
+            patience=10_000,
+            part=25,
+        )
+    },
     measures=(measures.errors("lenet"),),
     pictures={"mistakes": pictures.mistakes("lenet")},
     claims=(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def run(
         experiment.seeds,
         epochs,
         folder=training,
-        command=command,
+        command=_resuming(command, folder),
         each_epoch=each_epoch if sheets else None,
     )
     for called, model in experiment.models.items():
@@ -161,6 +162,12 @@ def _write_sheet(
     figures.save_png(folder / f"{slug(name)}_{epoch:03d}.png", drawn, about)
 
 
+def _resuming(command: str, folder: Path) -> str:
+    """The command with the folder of its reports, where it continues."""
+    parent = folder.parent
+    return command if parent == Path("results") else f"{command} --output-dir {parent}"
+
+
 def _begin(training: Path, declares: Mapping[str, Any]) -> None:
     """Keep the checkpoints of an interrupted run of the same models; remove any others."""
     same = {part: declares[part] for part in ("images", "seeds", "models", "data", "epochs")}
@@ -199,20 +206,20 @@ def _draw(
 
 
 def declared(value: Any) -> str:
-    """A declaration as source code, without the fields that have their default values.
+    """A declaration as source code, with all fields, so that a changed default shows as well.
 
-    >>> from dae_jax.experiments.models import Recipe
-    >>> declared(Recipe(epochs=5, batch_size=128, decay="cosine"))
-    "Recipe(epochs=5, batch_size=128, decay='cosine')"
+    >>> from dae_jax.experiments.data import Images
+    >>> declared(Images(with_valid=True))
+    "Images(prepare='unit', pixel_scale=255.0, with_valid=True, skip=0, batches_of=1)"
     """
     if is_dataclass(value):
-        words = [
-            f"{part.name}={declared(getattr(value, part.name))}"
-            for part in fields(value)
-            if getattr(value, part.name) != part.default
-        ]
+        words = [f"{part.name}={declared(getattr(value, part.name))}" for part in fields(value)]
         return f"{type(value).__name__}({', '.join(words)})"
     if isinstance(value, partial):
-        words = [*map(repr, value.args), *(f"{k}={v!r}" for k, v in value.keywords.items())]
+        given = signature(value.func).bind_partial(*value.args, **value.keywords)
+        given.apply_defaults()
+        words = [f"{name}={declared(each)}" for name, each in given.arguments.items()]
         return f"{declared(value.func)}({', '.join(words)})"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(declared, value))}{',' * (len(value) == 1)})"
     return value.__name__.strip("_") if callable(value) else repr(value)

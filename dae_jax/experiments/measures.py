@@ -8,6 +8,7 @@ reads ``neighbours("pca", "deep")``. Classic measures are those of scikit-learn 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce, wraps
+from inspect import signature
 from typing import ParamSpec
 
 import jax
@@ -103,8 +104,9 @@ def _named(make: Callable[P, Measure]) -> Callable[P, Measure]:
     @wraps(make)
     def making(*args: P.args, **kwargs: P.kwargs) -> Measure:
         measure = make(*args, **kwargs)
-        words = [getattr(arg, "__name__", repr(arg)) for arg in args]
-        words += [f"{name}={value!r}" for name, value in kwargs.items()]
+        given = signature(make).bind(*args, **kwargs)
+        given.apply_defaults()
+        words = [f"{name}={getattr(a, '__name__', repr(a))}" for name, a in given.arguments.items()]
         measure.__name__ = f"{make.__name__}({', '.join(words)})"  # type: ignore[attr-defined]
         return measure
 

@@ -132,7 +132,11 @@ def _checked(path: Path, report: Report, name: str) -> Report:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether a value is a number of a double's range, or not a number at all (NaN)."""
+    try:
+        return not isinstance(value, bool | str) and not math.isinf(float(value))
+    except (OverflowError, TypeError):
+        return False
 
 
 def stale(experiment: Experiment, report: Report) -> list[str]:
