@@ -374,8 +374,8 @@ def fit(
             learns from its own images. Otherwise all share them.
 
     Raises:
-        InputError: A batch larger than the data, a size below 1, or updates that do not end within
-            the last epoch.
+        InputError: A batch larger than the data, a size below 1, or updates that end before the
+            last epoch.
     """
     n_images = jax.tree.leaves(data)[0].shape[1 if own_data else 0]
     if not 1 <= batch_size <= n_images:
@@ -386,13 +386,12 @@ def fit(
             do="choose a smaller --batch-size or more images",
         )
     whole = n_images // batch_size
-    if updates is not None and not (epochs - 1) * whole < updates <= epochs * whole:
-        first = max((epochs - 1) * whole, 0) + 1
+    if updates is not None and updates <= (epochs - 1) * whole:
         raise InputError(
             "updates",
-            expected=f"{first} to {epochs * whole}, within the last epoch",
+            expected=f"more than the {(epochs - 1) * whole} of the epochs before the last",
             got=updates,
-            do="choose as many epochs as they take, rounded up",
+            do="choose fewer epochs",
         )
     how: dict[str, Any] = dict(optimizer=optimizer, batch_size=batch_size, shuffle=shuffle)
     if key.ndim:

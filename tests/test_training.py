@@ -559,6 +559,11 @@ def test_a_network_trained_in_parts_is_trained_as_a_whole():
 # ---- a sweep whose members have their own images ---------------------------------------------
 
 
+def test_updates_that_end_before_the_last_epoch_are_refused():
+    words = ("updates", "more than the 4", "got 4", "fewer epochs")
+    refused(lambda: train(epochs=2, updates=4), *words)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [{}, {"shuffle": True}])
 def test_members_with_images_of_their_own_are_the_runs_alone(how):

@@ -8,7 +8,7 @@ reads ``neighbours("pca", "deep")``. Classic measures are those of scikit-learn 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce, wraps
-from inspect import signature
+from inspect import Parameter, signature
 from typing import ParamSpec
 
 import jax
@@ -106,7 +106,12 @@ def _named(make: Callable[P, Measure]) -> Callable[P, Measure]:
         measure = make(*args, **kwargs)
         given = signature(make).bind(*args, **kwargs)
         given.apply_defaults()
-        words = [f"{name}={getattr(a, '__name__', repr(a))}" for name, a in given.arguments.items()]
+        words = [
+            ", ".join(map(repr, value))
+            if given.signature.parameters[name].kind is Parameter.VAR_POSITIONAL
+            else f"{name}={getattr(value, '__name__', repr(value))}"
+            for name, value in given.arguments.items()
+        ]
         measure.__name__ = f"{make.__name__}({', '.join(words)})"  # type: ignore[attr-defined]
         return measure
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -76,9 +77,16 @@ def test_no_two_trainings_of_an_experiment_share_their_checkpoints(name):
 
 
 def functions():
-    """The functions of the catalogue by the name that a declaration gives them."""
+    """The functions of the catalogue by the name that a declaration gives them.
+
+    Called without a seed, they wait for it, as a `Network` has them.
+    """
     found = {name.strip("_"): value for name, value in vars(catalogue).items() if callable(value)}
-    return {name: value for name, value in found.items() if not isinstance(value, type)}
+    return {
+        name: partial(partial, value)
+        for name, value in found.items()
+        if not isinstance(value, type | partial)
+    }
 
 
 NAMES = {**functions(), **vars(models), **vars(data), **vars(claims), "Architecture": Architecture}
@@ -91,7 +99,8 @@ def test_a_declaration_is_the_source_code_of_the_experiment(name):
     assert eval(declares["images"], NAMES) == experiment.images
     assert tuple(declares["seeds"]) == experiment.seeds
     for called, model in experiment.models.items():
-        assert eval(declares["models"][called], NAMES) == model
+        words = declares["models"][called]
+        assert declared(eval(words, NAMES)) == words == declared(model)
     for words, claim in zip(declares["claims"], experiment.claims, strict=True):
         assert eval(words, NAMES) == claim
     assert " at 0x" not in str(declares) and "<" not in str(declares)
@@ -119,7 +128,7 @@ def test_fingerprints_differ_and_are_the_same_when_the_catalogue_is_loaded_again
     assert prints == {name: fingerprint(declaration(e)) for name, e in again.EXPERIMENTS.items()}
 
 
-# ---- networks: their declaration holds the name of a function only ---------------------------
+# ---- networks ---------------------------------------------------------------------------------
 
 
 def made(name, called):

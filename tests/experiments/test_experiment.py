@@ -29,18 +29,16 @@ from toy_experiments import COST, ERROR, ONCE, SHOWN, TOY, TOYS, VALUES, toy_dat
 # ---- declarations ----------------------------------------------------------------------------
 
 
-def test_a_declaration_is_shown_as_source_code_without_its_defaults():
-    model = Autoencoder(
-        Architecture((784, 30), code="linear"),
-        Recipe(5, 128, decay="cosine"),
-        after=Stack(Recipe(1, 20), (0.1,), level=0.1),
+def test_a_declaration_is_shown_as_source_code_with_its_defaults():
+    stack = Stack(Recipe(1, 20), (0.1,), level=0.1)
+    recipe = (
+        "Recipe(epochs=1, batch_size=20, optimizer='adam', learning_rate=0.001, decay='none', "
+        "shuffle=True, steps=None)"
     )
-    assert declared(model) == (
-        "Autoencoder(architecture=Architecture(sizes=(784, 30), code='linear'), "
-        "recipe=Recipe(epochs=5, batch_size=128, decay='cosine'), "
-        "after=Stack(recipe=Recipe(epochs=1, batch_size=20), learning_rates=(0.1,), level=0.1))"
+    assert declared(stack) == f"Stack(recipe={recipe}, learning_rates=(0.1,), level=0.1)"
+    assert (
+        declared(partial(in_words, "a", value=1.5)) == "in_words(number='a', value=1.5, digits=4)"
     )
-    assert declared(partial(in_words, "a", digits=3)) == "in_words('a', digits=3)"
 
 
 # A declaration of each kind, and another value for each of its fields.
@@ -89,8 +87,9 @@ def names_of(value):
 
 
 @pytest.mark.parametrize(("value", "others"), KINDS, ids=lambda it: type(it).__name__)
-def test_a_declaration_shows_every_field_that_is_not_its_default(value, others):
+def test_a_declaration_shows_every_field(value, others):
     assert set(others) == names_of(value)
+    assert all(f"{name}=" in declared(value) for name in others)
     shown = {declared(value)}
     for name, other in others.items():
         changed = declared(replace(value, **{name: other}))

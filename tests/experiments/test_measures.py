@@ -227,14 +227,16 @@ def test_the_principal_angle_is_0_for_the_components_and_90_across_them(outcome)
 NAMED = {
     'errors("a", "b")': "errors('a', 'b')",
     "errors()": "errors()",
-    'final_cost("a", per=0.5, what="loss")': "final_cost('a', per=0.5, what='loss')",
-    'total_cost("a", 0.5)': "total_cost('a', 0.5)",
-    'ratio(errors("a"), "x", "y", called="z")': "ratio(errors('a'), 'x', 'y', called='z')",
+    'final_cost("a", per=0.5)': "final_cost('a', per=0.5, what='cost')",
+    'total_cost("a", 0.5)': "total_cost(name='a', per=0.5, noise=0.0)",
+    'ratio(errors("a"), "x", "y", called="z")': (
+        "ratio(number=errors('a'), of='x', to='y', called='z')"
+    ),
 }
 
 
 @pytest.mark.parametrize("call", NAMED)
-def test_a_measure_is_named_by_the_call_that_made_it(call):
+def test_a_measure_is_named_by_the_call_that_made_it_with_its_defaults(call):
     assert eval(call, vars(measures)).__name__ == NAMED[call]
 
 
