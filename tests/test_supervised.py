@@ -127,11 +127,11 @@ def assert_uniform(weights, r):
 @pytest.mark.slow
 def test_the_weights_of_lenet_are_uniform_in_the_ranges_of_the_tutorial():
     net = nnx.jit(lambda: supervised.LeNet(rngs=nnx.Rngs(0)))()
-    # fan-in: 25 weights per channel below; fan-out: 25 per kernel, a quarter of them after pooling
+    # fan-in: 25 weights per channel below; fan-out: a quarter of 25 per kernel, rounded down
     below, above = net.convolutions
     assert below.kernel.shape == (5, 5, 1, 20) and above.kernel.shape == (5, 5, 20, 50)
-    assert_uniform(below.kernel[...], np.sqrt(6 / (25 + 20 * 25 / 4)))
-    assert_uniform(above.kernel[...], np.sqrt(6 / (20 * 25 + 50 * 25 / 4)))
+    assert_uniform(below.kernel[...], np.sqrt(6 / (25 + 20 * 25 // 4)))
+    assert_uniform(above.kernel[...], np.sqrt(6 / (20 * 25 + 50 * 25 // 4)))
     (hidden,), top = net.classifier.hidden, net.classifier.top
     assert hidden.kernel.shape == (800, 500)
     assert_uniform(hidden.kernel[...], np.sqrt(6 / (800 + 500)))
