@@ -9,7 +9,7 @@ loop trains all of them. The names a user needs first are here, and are imported
 
 ======================================================================  ============================
 the equations: `autoencoder`, `corruption`, `objectives`, `stacked`,    what the tutorial teaches
-`deep`, `supervised`
+`deep`, `supervised`, `ladder`
 `training`, `early_stopping`, `evaluation`                              train and evaluate a model
 `datasets`                                                              load images
 `figures`                                                               sheets of filters, plots
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         early_stopping,
         evaluation,
         figures,
+        ladder,
         objectives,
         stacked,
         supervised,
@@ -71,6 +72,7 @@ __all__ = [
     "evaluation",
     "figures",
     "fit",
+    "ladder",
     "load",
     "objectives",
     "optimiser",

@@ -11,7 +11,7 @@ trains all layers with labels (deeplearning.net tutorial, "Stacked Denoising Aut
 et al., JMLR 2010). Both halves are costs for `training.fit`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -116,11 +116,13 @@ def classifier(layers: Sequence[AnyParams | Layer], n_inputs: int, n_classes: in
 
 
 def encode(
-    layers: Sequence[AnyParams | Layer], x: Float[AnyArray, "... pixels"]
+    layers: Sequence[AnyParams | Layer],
+    x: Float[AnyArray, "... pixels"],
+    activation: Callable[..., Array] = jax.nn.sigmoid,
 ) -> Float[AnyArray, "... units"]:
     """The clean codes of the topmost of `layers`; each layer's codes are the next one's inputs."""
     for layer in layers:
-        x = jax.nn.sigmoid(x @ layer.W + layer.b)
+        x = activation(x @ layer.W + layer.b)
     return x
 
 
@@ -141,9 +143,13 @@ def input_weights(
     return product
 
 
-def logits(model: Classifier, x: Float[AnyArray, "... pixels"]) -> Float[AnyArray, "... classes"]:
+def logits(
+    model: Classifier,
+    x: Float[AnyArray, "... pixels"],
+    activation: Callable[..., Array] = jax.nn.sigmoid,
+) -> Float[AnyArray, "... classes"]:
     """The inputs of the softmax."""
-    return encode(model.hidden, x) @ model.top.W + model.top.b
+    return encode(model.hidden, x, activation) @ model.top.W + model.top.b
 
 
 def cost(

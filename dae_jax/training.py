@@ -160,6 +160,7 @@ def optimiser(
     learning_rate: float,
     *,
     decay: float = 1.0,
+    falling: tuple[float, int] | None = None,
     updates: int = 1,
     weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
@@ -171,7 +172,9 @@ def optimiser(
             such as ``"adam"``, ``"adamw"``, ``"rmsprop"`` or ``"lion"``.
         learning_rate: Above 0. Traced, not compiled in.
         decay: Factor on the steps after every epoch, in (0, 1].
-        updates: Minibatches per epoch, needed if there is a decay.
+        falling: An epoch and the last epoch: between them the rate falls to 0, the same amount
+            after every epoch.
+        updates: Minibatches per epoch, needed if the rate changes.
         weight_decay: The :math:`\lambda` of `objectives.weight_decay`, at least 0, whose gradient
             is added for every matrix and no bias.
 
@@ -189,6 +192,13 @@ def optimiser(
     if decay != 1:
         later = optax.exponential_decay(1.0, updates, decay, staircase=True)
         steps = optax.chain(steps, optax.scale_by_schedule(later))
+    if falling is not None:
+        first, last = falling
+
+        def share(count: Any) -> Array:
+            return jnp.clip((last - count // updates) / (last - first), 0.0, 1.0)
+
+        steps = optax.chain(steps, optax.scale_by_schedule(share))
     return steps
 
 
@@ -229,15 +239,17 @@ def _epoch(
     data: PyTree,
     key: Array,
     epoch: Array | int,
+    labelled: PyTree = None,
     *,
     optimizer: optax.GradientTransformation,
     batch_size: int,
     shuffle: Shuffle,
     updates: int | None = None,
+    labelled_batch_size: int | None = None,
 ) -> tuple[State, tuple[Float[Array, ""], Bool[Array, ""]]]:
     """One pass over `data`: the function that `run_epoch` and `run_sweep_epoch` compile.
 
-    Its nine parameters are the five that change from call to call and the four that select code;
+    Its eleven parameters are the six that change from call to call and the five that select code;
     `updates` is the number of minibatches of an epoch that is cut short.
 
     Returns:
@@ -258,9 +270,17 @@ def _epoch(
         used = jax.tree.map(lambda a: a[: n_batches * batch_size], data)
         chosen = jax.tree.map(lambda a: a.reshape(n_batches, batch_size, *a.shape[1:]), used)
 
+    if labelled_batch_size is not None:
+        n_labelled = jax.tree.leaves(labelled)[0].shape[0]
+        order = jax.random.permutation(jax.random.fold_in(order_key, 0), n_labelled)
+        cycle = n_labelled // labelled_batch_size
+        chosen_labelled = order[: cycle * labelled_batch_size].reshape(cycle, labelled_batch_size)
+
     def step(state: State, xs: tuple[Array, PyTree]) -> tuple[State, Array]:
         i, batch = xs
         batch = jax.tree.map(lambda a: a[batch], data) if shuffle else batch
+        if labelled_batch_size is not None:
+            batch = batch, jax.tree.map(lambda a: a[chosen_labelled[i % cycle]], labelled)
         value, gradient = jax.value_and_grad(cost)(
             state.params, batch, jax.random.fold_in(epoch_key, i)
         )
@@ -273,7 +293,7 @@ def _epoch(
     return state, (costs.mean(), finite)
 
 
-_STATIC = ("optimizer", "batch_size", "shuffle", "updates")
+_STATIC = ("optimizer", "batch_size", "shuffle", "updates", "labelled_batch_size")
 run_epoch = partial(jax.jit, static_argnames=_STATIC, donate_argnames="state")(_epoch)
 
 
@@ -284,6 +304,7 @@ def run_sweep_epoch(
     data: PyTree,
     keys: Key[Array, "members"],
     epoch: Array | int,
+    labelled: PyTree = None,
     *,
     mesh: Mesh,
     own_data: bool,
@@ -296,8 +317,9 @@ def run_sweep_epoch(
 
     def local(members: PyTree, own: PyTree, shared: PyTree, epoch: Array) -> PyTree:
         def one(member_and_own: PyTree) -> PyTree:
-            (state, cost, key), own = member_and_own
-            return _epoch(state, cost, own if own_data else shared, key, epoch, **static)
+            (state, cost, key, labelled), own = member_and_own
+            images = own if own_data else shared
+            return _epoch(state, cost, images, key, epoch, labelled, **static)
 
         if _one_after_another(mesh):
             return jax.lax.map(one, (members, own))
@@ -311,7 +333,7 @@ def run_sweep_epoch(
         check_vma=False,
     )
     own, shared = (data, None) if own_data else (None, data)
-    return spread((state, cost, keys), own, shared, jnp.asarray(epoch))
+    return spread((state, cost, keys, labelled), own, shared, jnp.asarray(epoch))
 
 
 def _one_after_another(mesh: Mesh) -> bool:
@@ -346,6 +368,8 @@ def fit(
     updates: int | None = None,
     start: int = 0,
     own_data: bool = False,
+    labelled: PyTree = None,
+    labelled_batch_size: int | None = None,
 ) -> Iterator[Report]:
     """Train, yielding a `Report` after each epoch; everything else is code around this generator.
 
@@ -354,7 +378,7 @@ def fit(
     of that epoch) are not seen, as in the tutorial. Keys are folded in by (epoch, step), so that a
     run resumed with ``start=k`` repeats to the bit what an uninterrupted one does after epoch k.
 
-    Four parameters say what is trained; the seven keywords say how, and only three of them have no
+    Four parameters say what is trained; the nine keywords say how, and only three of them have no
     default.
 
     Args:
@@ -372,6 +396,11 @@ def fit(
         start: Number of epochs that `state` has been trained for.
         own_data: In a sweep, whether `data` has the leading axis of members too, so that each
             learns from its own images. Otherwise all share them.
+        labelled: A second pytree of arrays, such as images with labels beside many without: each
+            minibatch of `data` has one of these beside it, ``cost(params, (batch, labelled),
+            key)``. They have a new order every epoch, and are repeated until it ends. In a sweep,
+            each member has its own.
+        labelled_batch_size: Rows of `labelled` per minibatch; needed with it.
 
     Raises:
         InputError: A batch larger than the data, a size below 1, or updates that end before the
@@ -393,23 +422,41 @@ def fit(
             got=updates,
             do="choose fewer epochs",
         )
-    how: dict[str, Any] = dict(optimizer=optimizer, batch_size=batch_size, shuffle=shuffle)
+    how: dict[str, Any] = dict(
+        optimizer=optimizer,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        labelled_batch_size=labelled_batch_size,
+    )
+    if labelled is not None:
+        _check_labelled(labelled, labelled_batch_size, axis=key.ndim)
     if key.ndim:
         n_members, mesh = key.shape[0], member_mesh(key.shape[0])
-        cost, state, key = (_spread(tree, mesh) for tree in (cost, state, key))
+        cost, state, key, labelled = (_spread(tree, mesh) for tree in (cost, state, key, labelled))
         place = partial(jax.device_put, device=NamedSharding(mesh, EVERYWHERE))
         data = _spread(data, mesh) if own_data else place(data)
         how |= {"mesh": mesh, "own_data": own_data}
     else:
-        n_members, data = None, jax.device_put(data)
+        n_members, data, labelled = None, *jax.device_put((data, labelled))
     run = run_epoch if n_members is None else run_sweep_epoch
 
     def step(state: State, epoch: int) -> tuple[State, PyTree]:
         left = whole if updates is None else updates - epoch * whole
         short = left if left < whole else None
-        return run(state, cost, data, key, epoch, updates=short, **how)
+        return run(state, cost, data, key, epoch, labelled, updates=short, **how)
 
     return _reports(step, state, range(start, epochs), n_members)
+
+
+def _check_labelled(labelled: PyTree, batch_size: int | None, axis: int) -> None:
+    n = jax.tree.leaves(labelled)[0].shape[axis]
+    if batch_size is None or not 1 <= batch_size <= n:
+        raise InputError(
+            "labelled batch size",
+            expected=f"1 to {n}, the number of labelled images",
+            got=batch_size,
+            do="choose a smaller one or more images",
+        )
 
 
 def _reports(
@@ -467,6 +514,8 @@ def member_mesh(n_members: int) -> Mesh:
 
 def _spread(tree: PyTree, mesh: Mesh) -> PyTree:
     """Place members on devices; the last member is repeated until they divide evenly."""
+    if not jax.tree.leaves(tree):
+        return tree
     n = jax.tree.leaves(tree)[0].shape[0]
     rows = np.minimum(np.arange(-(-n // mesh.size) * mesh.size), n - 1)
     return jax.device_put(jax.tree.map(lambda leaf: leaf[rows], tree), NamedSharding(mesh, MEMBER))

@@ -39,7 +39,7 @@ GROUPS = (
         "equations",
         "The equations",
         "what the tutorial teaches",
-        ("autoencoder", "corruption", "objectives", "stacked", "deep", "supervised"),
+        ("autoencoder", "corruption", "objectives", "stacked", "deep", "supervised", "ladder"),
     ),
     Group(
         "learn_and_judge",
@@ -99,7 +99,7 @@ def tree() -> str:
     for group in GROUPS:
         names = " ".join(name.split(".")[-1] for name in group.modules)
         lines.append(
-            f"  {names:60}{group.about}" if group.root else f"  {group.page + '/':15}{names}"
+            f"  {names:67}{group.about}" if group.root else f"  {group.page + '/':15}{names}"
         )
     return "\n".join(lines) + "\n"
 

@@ -741,3 +741,102 @@ def test_a_plain_watch_does_nothing():
     watch = training.Watch()
     report = training.Report(1, np.zeros(()), True, 0.1, training.State((), ()))
     assert watch.after(report) == {} and not watch.done(1) and watch.kept == ()
+
+
+# ---- a second set of rows beside each minibatch ----------------------------------------------
+
+
+def counts(params, batch, key):
+    """A cost whose gradient says how often each labelled row, and each pair, was seen."""
+    rows, labelled = batch
+    seen = jnp.zeros_like(params["seen"]).at[labelled].add(1.0)
+    return (params["seen"] * seen).sum() + params["together"] * (labelled.std() + rows.mean())
+
+
+COUNTED = training.bind(counts)
+
+
+def seen_after(epochs, n_labelled, size, n=12, batch_size=3, start=0, state=None):
+    """How often each of the labelled rows was seen."""
+    plain = training.optimiser("sgd", 1.0)
+    state = state or training.start_state(
+        {"seen": jnp.zeros(n_labelled), "together": jnp.zeros(())}, plain
+    )
+    rows = np.arange(n, dtype=np.float32)
+    reports = training.fit(
+        COUNTED,
+        state,
+        rows,
+        jax.random.key(3),
+        optimizer=plain,
+        epochs=epochs,
+        batch_size=batch_size,
+        shuffle=True,
+        start=start,
+        labelled=np.arange(n_labelled, dtype=np.int32),
+        labelled_batch_size=size,
+    )
+    return [jax.device_get(report.state.params) for report in reports]
+
+
+@pytest.mark.parametrize(
+    ("n_labelled", "size", "each"),
+    [(2, 2, 4), (4, 2, 2), (8, 2, 1)],  # of 4 minibatches of 2 in an epoch
+)
+def test_labelled_rows_are_repeated_until_the_epoch_ends(n_labelled, size, each):
+    (params,) = seen_after(1, n_labelled, size)
+    np.testing.assert_array_equal(-params["seen"], each)
+
+
+def test_of_labelled_rows_that_do_not_divide_others_are_left_out_in_each_epoch():
+    epochs = seen_after(20, 5, 4)
+    once = np.diff([0 * epochs[0]["seen"], *(-epoch["seen"] for epoch in epochs)], axis=0)
+    assert (np.sort(once, axis=1) == [0, 4, 4, 4, 4]).all()  # one is left out
+    assert (once == 0).any(axis=0).all()  # in the end, each was
+
+
+def test_more_labelled_rows_than_an_epoch_needs_are_not_all_seen_in_it():
+    (params,) = seen_after(1, 30, 2)
+    assert (-params["seen"]).sum() == 8 and set(-params["seen"]) == {0.0, 1.0}
+
+
+def test_with_labelled_rows_a_resumed_run_is_the_uninterrupted_one():
+    whole = seen_after(4, 5, 2)
+    plain = training.optimiser("sgd", 1.0)
+    after_two = training.start_state(jax.tree.map(jnp.asarray, whole[1]), plain)
+    resumed = seen_after(4, 5, 2, start=2, state=after_two)
+    jax.tree.map(np.testing.assert_array_equal, resumed[-1], whole[-1])
+
+
+def test_each_member_of_a_sweep_has_labelled_rows_of_its_own():
+    plain = training.optimiser("sgd", 1.0)
+    begin = {"seen": jnp.zeros(6), "together": jnp.zeros(())}
+    cost, state = training.sweep([COUNTED] * 2, [begin] * 2, plain)
+    (report,) = training.fit(
+        cost,
+        state,
+        np.arange(12, dtype=np.float32),
+        jnp.stack([jax.random.key(3), jax.random.key(4)]),
+        optimizer=plain,
+        epochs=1,
+        batch_size=3,
+        labelled=np.array([[0, 1, 2], [3, 4, 5]], np.int32),
+        labelled_batch_size=3,
+    )
+    expected = [[4, 4, 4, 0, 0, 0], [0, 0, 0, 4, 4, 4]]
+    np.testing.assert_array_equal(-np.asarray(report.state.params["seen"]), expected)
+
+
+@pytest.mark.parametrize("size", [None, 0, 3])
+def test_an_impossible_number_of_labelled_rows_is_refused(size):
+    refused(lambda: seen_after(1, 2, size), "labelled batch size", "1 to 2")
+
+
+def test_a_rate_falls_to_zero_the_same_amount_after_every_epoch():
+    steps = training.optimiser("sgd", 1.0, falling=(2, 6), updates=3)
+    state, sizes = steps.init(jnp.zeros(())), []
+    for _ in range(18):
+        step, state = steps.update(jnp.ones(()), state)
+        sizes.append(-float(step))
+    expected = np.repeat([1.0, 1.0, 1.0, 0.75, 0.5, 0.25], 3)
+    np.testing.assert_allclose(sizes, expected, rtol=1e-6)
