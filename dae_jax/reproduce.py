@@ -67,7 +67,6 @@ def main(argv: Sequence[str]) -> int:
     """
     settings = shared.parse(Settings, argv)
     _check(settings)
-    console.set_up_jax("float32", 1)
 
     from dae_jax.experiments import reports
     from dae_jax.experiments.catalogue import EXPERIMENTS
@@ -82,7 +81,10 @@ def main(argv: Sequence[str]) -> int:
     if not chosen:
         report = reports.check if settings.check else reports.show
         return report(EXPERIMENTS, folder)
-    return _run({name: EXPERIMENTS[name] for name in chosen}, settings)
+    declared = {name: EXPERIMENTS[name] for name in chosen}
+    most = max(len(experiment.seeds) for experiment in declared.values())
+    console.set_up_jax("float32", settings.seeds or most)
+    return _run(declared, settings)
 
 
 def _run(chosen: "dict[str, Experiment]", settings: Settings) -> int:
