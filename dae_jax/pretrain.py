@@ -2,9 +2,10 @@
 
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 
 from dae_jax import console
-from dae_jax.settings import shared
+from dae_jax.settings import ladder, shared
 from dae_jax.settings.pretrain import PRESETS, Settings
 
 __all__ = ["cli", "main"]
@@ -19,6 +20,8 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         InputError: A mistake that the user can correct.
     """
+    if _few_labels(argv):
+        return _ladder(argv)
     preset = shared.parse(Settings, argv).preset
     # Parsed again with the preset's settings as defaults, for the flags that are not given.
     settings = shared.parse(Settings, argv, default=PRESETS[preset])
@@ -40,7 +43,32 @@ def main(argv: Sequence[str]) -> int:
     tuned = stack.finetune(settings.finetuning, layers, run.dataset, keys, run.pixel_scale, place)
     if tuned is None:
         return 130
-    stack_report.finish(run, layers, tuned)
+    stack_report.finish(run, stack.stage_names(settings), layers, tuned)
+    return 0
+
+
+def _few_labels(argv: Sequence[str]) -> bool:
+    """Whether the flags ask for the ladder network, which has flags of its own."""
+    pairs = pairwise(argv)
+    return ("--preset", "few-labels") in pairs or "--preset=few-labels" in argv
+
+
+def _ladder(argv: Sequence[str]) -> int:
+    """Parse, load, train a ladder network, report; returns the exit status."""
+    settings = shared.parse(ladder.Settings, argv)
+    if settings.output.resume:
+        settings = shared.resumed(settings, argv, may_grow="")
+    settings.check()
+    console.set_up_jax(settings.running.precision, settings.running.seeds)
+
+    from dae_jax.runs import ladder as runs
+    from dae_jax.runs import stack_report
+
+    run = runs.begin(settings, " ".join([ladder.Settings.prog, *argv]))
+    trained = runs.train(run)
+    if trained is None:
+        return 130
+    stack_report.finish(run, [runs.STAGE], [], trained)
     return 0
 
 

@@ -56,7 +56,9 @@ def main(argv: Sequence[str]) -> None:
         expected = f"1 to {len(layers)}, the hidden layers of {path}"
         raise InputError("--layer", expected=expected, got=k)
     new = new_images.load(settings.images, card, settings.part, settings.image_size)
-    codes = evaluation.apply(stacked.encode, layers[:k], new.images, card.pixel_scale)
+    codes = evaluation.apply(
+        saved.encode(card.activation), layers[:k], new.images, card.pixel_scale
+    )
     content = io.BytesIO()
     np.save(content, codes, allow_pickle=False)
     print(

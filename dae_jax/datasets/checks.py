@@ -9,10 +9,12 @@ from dae_jax.datasets import Dataset
 from dae_jax.errors import InputError
 
 __all__ = [
+    "check_budget",
     "check_comparison",
     "check_labels",
     "check_range",
     "check_shift",
+    "check_varying",
     "in_words",
     "with_unlabelled",
 ]
@@ -145,6 +147,32 @@ def check_shift(dataset: Dataset, furthest: int) -> None:
         )
 
 
+def check_budget(dataset: Dataset, budget: int) -> None:
+    """Check a number of training images that keep their labels.
+
+    Raises:
+        InputError: Fewer than classes, or more than images.
+    """
+    n_classes, n = dataset.train.n_classes, len(dataset.train.images)
+    if not n_classes <= budget <= n:
+        raise InputError(
+            "--labels",
+            expected=f"{n_classes} (one for each class) to {n}, the training images, or all",
+            got=budget,
+        )
+
+
+def check_varying(name: str, images: np.ndarray) -> None:
+    """Check that not all images are the same, which a normalisation by their variance needs.
+
+    Raises:
+        InputError: They are.
+    """
+    if (images == images[0]).all():
+        got = f"{len(images):,} that are all the same"
+        raise InputError(f"images of {name}", expected="images that differ", got=got)
+
+
 def check_comparison(dataset: Dataset, budgets: Sequence[int | str], n_seeds: int) -> None:
     """Check that classifiers can be compared at these numbers of labels.
 
@@ -157,16 +185,9 @@ def check_comparison(dataset: Dataset, budgets: Sequence[int | str], n_seeds: in
         InputError: Fewer labels than classes or more than there are, a single seed, or no labelled
             images to validate and to test with.
     """
-    labels = dataset.train.labels
-    assert labels is not None
-    n_classes, n = dataset.train.n_classes, len(labels)
     for budget in budgets:
-        if isinstance(budget, int) and not n_classes <= budget <= n:
-            raise InputError(
-                "--labels",
-                expected=f"{n_classes} (one for each class) to {n}, the training images, or all",
-                got=budget,
-            )
+        if isinstance(budget, int):
+            check_budget(dataset, budget)
     if n_seeds < 2:
         expected = "at least 2 to compare, or there is no interval"
         raise InputError("--seeds", expected=expected, got=n_seeds)

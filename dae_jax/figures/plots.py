@@ -42,27 +42,21 @@ def learning_curves(
     """Pretraining costs, one curve per layer, beside the cost and error of fine-tuning.
 
     Args:
-        layers: For each layer, its metrics: one mapping per epoch, with ``epoch`` and ``cost``.
+        layers: For each pretrained layer, its metrics: one mapping per epoch, with ``epoch`` and
+            ``cost``. If there are none, its panel is left out.
         finetuning: The metrics of fine-tuning, at least one epoch: ``epoch``, ``cost`` in nats,
             and ``valid_error``, a share in [0, 1], if there are validation labels.
         best_epoch: The epoch whose parameters were kept; it is marked.
 
     Returns:
-        The figure, of two panels.
+        The figure, of two panels or, without layers, of one.
     """
-    figure = _figure(10, 3.6)
-    left, right = figure.subplots(1, 2)
-    for k, rows in enumerate(layers):
-        costs = np.array([row["cost"] for row in rows])
-        if len(costs):
-            # The cost is a sum over a layer's inputs, of which each layer has a different number.
-            relative, colour = costs / costs[0], COLOURS[k % len(COLOURS)]
-            left.plot(_epochs(rows), relative, color=colour, label=f"layer {k + 1}")
-    left.set(xlabel="epoch", ylabel="reconstruction cost / that of epoch 1", title="pretraining")
-    if any(layers):
-        left.legend(frameon=False)
+    figure = _figure(10 if layers else 5, 3.6)
+    *before, right = figure.subplots(1, 2 if layers else 1, squeeze=False)[0]
+    for left in before:
+        _pretraining(left, layers)
     right.semilogy(_epochs(finetuning), [row["cost"] for row in finetuning], color=COLOURS[0])
-    right.set(xlabel="epoch", title="fine-tuning")
+    right.set(xlabel="epoch", title="fine-tuning" if layers else "training")
     right.set_ylabel("training cost (nats)", color=COLOURS[0])
     if "valid_error" in finetuning[0]:
         errors = right.twinx()
@@ -72,6 +66,19 @@ def learning_curves(
         if best_epoch:
             errors.axvline(best_epoch, color="0.6", linewidth=1, linestyle=":")
     return figure
+
+
+def _pretraining(axes: "Axes", layers: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+    """Draw the relative cost of each layer."""
+    for k, rows in enumerate(layers):
+        costs = np.array([row["cost"] for row in rows])
+        if len(costs):
+            # The cost is a sum over a layer's inputs, of which each layer has a different number.
+            relative, colour = costs / costs[0], COLOURS[k % len(COLOURS)]
+            axes.plot(_epochs(rows), relative, color=colour, label=f"layer {k + 1}")
+    axes.set(xlabel="epoch", ylabel="reconstruction cost / that of epoch 1", title="pretraining")
+    if any(layers):
+        axes.legend(frameon=False)
 
 
 def confusion_matrix(

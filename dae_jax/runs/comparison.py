@@ -23,6 +23,7 @@ import numpy as np
 from dae_jax import __version__, evaluation, stacked
 from dae_jax.autoencoder import AnyParams
 from dae_jax.datasets import Dataset, Split
+from dae_jax.datasets.labels import evenly
 from dae_jax.evaluation import mean_interval
 from dae_jax.figures import plots
 from dae_jax.files import write_whole
@@ -32,7 +33,7 @@ from dae_jax.runs.stack import Tuned
 from dae_jax.settings import shared
 from dae_jax.settings.pretrain import Settings
 
-__all__ = ["ARMS", "differences", "labelled", "run"]
+__all__ = ["ARMS", "differences", "run"]
 
 ARMS = ("pretrained", "random", "frozen")
 """The three classifiers that are compared."""
@@ -81,25 +82,6 @@ def run(run: Run[Settings]) -> dict[str, Any] | None:
     return report
 
 
-def labelled(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """Draw the images that keep their labels, as evenly over the classes as possible.
-
-    Args:
-        labels: The classes of all training images.
-        n: Number to draw, at least one per class.
-        seed: Seed of the draw.
-
-    Returns:
-        (n,) indices, with the classes in turn, so that minibatches are balanced too.
-    """
-    order = np.random.default_rng(seed).permutation(len(labels))
-    turn = np.empty(len(labels), int)  # number of images of the same class before this one
-    for k in range(int(labels.max()) + 1):
-        own = order[labels[order] == k]
-        turn[own] = np.arange(len(own))
-    return order[np.lexsort((labels[order], turn[order]))][:n]
-
-
 def _row(
     run: Run[Settings], budget: int | str, arm: str, layers: Sequence[AnyParams]
 ) -> dict[str, Any] | None:
@@ -136,7 +118,7 @@ def _labelled(dataset: Dataset, budget: int | str, settings: Settings) -> Datase
     if budget == "all":
         return dataset
     least = LEAST_UPDATES * min(settings.finetuning.finetune_batch_size, int(budget))
-    draws = [labelled(labels, int(budget), seed) for seed in settings.seeds]
+    draws = [evenly(labels, int(budget), seed) for seed in settings.seeds]
     repeated = np.stack([np.tile(draw, -(-least // len(draw))) for draw in draws])
     return dataset._replace(train=Split(images[repeated], labels[repeated]))
 

@@ -18,11 +18,12 @@ from dae_jax.datasets import Dataset
 from dae_jax.errors import InputError
 from dae_jax.files import writable_folder, write_whole
 from dae_jax.runs.stage import Place
-from dae_jax.settings import pretrain, shared, train
+from dae_jax.settings import ladder, pretrain, shared, train
 
-__all__ = ["Member", "Run", "load_data", "open_run", "read_settings"]
+__all__ = ["AnySettings", "Member", "Run", "load_data", "open_run", "read_settings"]
 
-Settings = TypeVar("Settings", train.Settings, pretrain.Settings)
+AnySettings = train.Settings | pretrain.Settings | ladder.Settings
+Settings = TypeVar("Settings", train.Settings, pretrain.Settings, ladder.Settings)
 
 
 class Member(NamedTuple):
@@ -126,13 +127,13 @@ def _new_folder() -> str:
     return next(name for name in names if not Path(name).exists())
 
 
-def read_settings(folder: Path) -> train.Settings | pretrain.Settings | None:
+def read_settings(folder: Path) -> AnySettings | None:
     """The settings of the run in a folder; None if there are none, or none that can be read."""
     try:
         saved = json.loads((folder / "config.json").read_text())
     except (OSError, ValueError):
         return None
-    for kind in (train.Settings, pretrain.Settings):
+    for kind in (train.Settings, pretrain.Settings, ladder.Settings):
         try:
             return shared.from_json(kind, saved)
         except InputError:

@@ -7,8 +7,9 @@ A dA is saved as ``params.safetensors`` with the tensors `W`, `b`, `b_prime` and
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,31 +17,36 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from dae_jax import __version__
+from dae_jax import __version__, stacked
 from dae_jax.autoencoder import AnyParams, Params, UntiedParams
 from dae_jax.datasets import Dataset
 from dae_jax.errors import InputError
 from dae_jax.files import write_whole
-from dae_jax.runs.run import read_settings
-from dae_jax.settings import pretrain, shared, train
+from dae_jax.runs.run import AnySettings, read_settings
+from dae_jax.settings import ladder, pretrain, shared, train
 from dae_jax.settings.shared import Denoising
 from dae_jax.stacked import Classifier, Layer
 
 __all__ = [
+    "ACTIVATIONS",
     "CLASSIFIER",
     "DA",
     "Card",
     "Model",
     "above_codes",
     "card",
+    "encode",
     "find",
     "load",
     "load_layer",
+    "logits",
     "save",
 ]
 
 CLASSIFIER, DA = "model.safetensors", "params.safetensors"
 """The names of the models in a run directory."""
+ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu}
+"""The activations of hidden layers, by the names in the card."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class Card:
     config: dict[str, Any]  # the settings, without the output's
     seed: int | None
     denoising: dict[str, Any] | None = None  # how a dA was trained
+    activation: str = "sigmoid"  # of the hidden layers; a name in ACTIVATIONS
 
     def to_json(self) -> dict[str, Any]:
         """The card as a dictionary that JSON can hold."""
@@ -102,7 +109,7 @@ class Model(NamedTuple):
 def card(
     kind: Literal["classifier", "autoencoder"],
     dataset: Dataset,
-    settings: train.Settings | pretrain.Settings,
+    settings: AnySettings,
     seed: int,
     denoising: Denoising | None = None,
 ) -> Card:
@@ -136,7 +143,20 @@ def card(
         config=config,
         seed=seed,
         denoising=None if denoising is None else asdict(denoising),
+        activation="relu" if isinstance(settings, ladder.Settings) else "sigmoid",
     )
+
+
+@cache  # the same object for the same name, since JAX compares functions by identity
+def encode(activation: str) -> Callable[..., Any]:
+    """`stacked.encode` with the activation of that name in `ACTIVATIONS`."""
+    return partial(stacked.encode, activation=ACTIVATIONS[activation])
+
+
+@cache
+def logits(activation: str) -> Callable[..., Any]:
+    """`stacked.logits` with the activation of that name in `ACTIVATIONS`."""
+    return partial(stacked.logits, activation=ACTIVATIONS[activation])
 
 
 def above_codes(card: Card, n_inputs: int) -> Card:
@@ -236,6 +256,8 @@ def _card(metadata: Mapping[str, Any]) -> Card:
     if values["kind"] == "classifier" and values["range"] is None:
         raise ValueError("range of the training images")
     values["pixel_scale"] = float(values["pixel_scale"])
+    if values.get("activation", "sigmoid") not in ACTIVATIONS:
+        raise ValueError(f"activation {values['activation']!r}")
     return Card(**values)
 
 

@@ -1,7 +1,7 @@
 """The report of a stack: its errors, its figures and its models."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,18 +10,20 @@ import numpy as np
 
 from dae_jax import __version__, autoencoder, evaluation, figures, stacked, training
 from dae_jax.autoencoder import AnyParams
+from dae_jax.datasets import Split
 from dae_jax.figures import plots
 from dae_jax.files import write_whole
 from dae_jax.runs import saved
 from dae_jax.runs.checkpoints import read_metrics
 from dae_jax.runs.run import Run
-from dae_jax.runs.stack import Tuned, stage_names
-from dae_jax.settings.pretrain import Settings
-from dae_jax.stacked import Classifier
+from dae_jax.runs.stack import Tuned
+from dae_jax.settings import ladder, pretrain
+from dae_jax.stacked import Classifier, Layer
 
 __all__ = ["finish", "spread"]
 
 Rows = list[dict[str, Any]]
+AnyRun = Run[pretrain.Settings] | Run[ladder.Settings]
 
 
 class Drawing(NamedTuple):
@@ -32,15 +34,15 @@ class Drawing(NamedTuple):
     about: dict[str, Any]
 
 
-def finish(run: Run[Settings], layers: Sequence[AnyParams], tuned: Tuned) -> None:
+def finish(run: AnyRun, names: Sequence[str], layers: Sequence[AnyParams], tuned: Tuned) -> None:
     """Test, draw and save all members, and print a summary. Only here the test images are used.
 
     Args:
         run: The run.
-        layers: The pretrained layers, their leaves with the axis of members.
-        tuned: The fine-tuned classifiers.
+        names: The names of its stages.
+        layers: The pretrained layers, their leaves with the axis of members; none of a ladder.
+        tuned: The trained classifiers.
     """
-    names = stage_names(run.settings)
     metrics = {name: read_metrics(run.folder / name / "metrics.jsonl") for name in names}
     seconds = {name: sum(row["seconds"] for row in rows) for name, rows in metrics.items()}
     results = []
@@ -49,15 +51,17 @@ def finish(run: Run[Settings], layers: Sequence[AnyParams], tuned: Tuned) -> Non
         own = {name: [_of_member(row, i) for row in rows] for name, rows in metrics.items()}
         card = saved.card("classifier", run.dataset, run.settings, seed)
         saved.save(folder / saved.CLASSIFIER, model, card)
+        logits = saved.logits(card.activation)
+        first = training.member(layers, i) if layers else model.hidden[:1]
         drawings = [
-            *_filters(training.member(layers, i), run.dataset.image_shape),
+            *_filters(first, run.dataset.image_shape),
             _curves(own, tuned, i),
-            *_classified(run, model, card.class_names or ()),
+            *_classified(run, logits, model, card.class_names or ()),
         ]
         paths = _save(folder / "figures", drawings, run.about)
         result = {
             "seed": seed,
-            **_errors(run, tuned, i),
+            **_errors(run, logits, tuned, i),
             "epochs": {name: len(rows) for name, rows in own.items()},
             "pretraining_costs": [own[k][-1]["cost"] if own[k] else None for k in names[:-1]],
             "figures": [str(path.relative_to(run.folder)) for path in paths],
@@ -72,7 +76,7 @@ def finish(run: Run[Settings], layers: Sequence[AnyParams], tuned: Tuned) -> Non
         print("this was the sample: the published numbers, which are MNIST's, do not apply")
 
 
-def _write_report(run: Run[Settings], results: list[dict[str, Any]], seconds: dict) -> None:
+def _write_report(run: AnyRun, results: list[dict[str, Any]], seconds: dict) -> None:
     """Write ``report.json``: the command, the data, and every member's results."""
     report = {
         "dae_jax": __version__,
@@ -101,7 +105,9 @@ def spread(errors: Sequence[float]) -> str:
     return f"{np.mean(errors):.3%} mean, {deviation:.3%} standard deviation, {len(errors)} seeds"
 
 
-def _filters(layers: Sequence[AnyParams], image_shape: Sequence[int] | None) -> list[Drawing]:
+def _filters(
+    layers: Sequence[AnyParams | Layer], image_shape: Sequence[int] | None
+) -> list[Drawing]:
     """The filters of each layer; those above the first are weighted sums of the filters below."""
     drawings = []
     for k in range(1, len(layers) + 1):
@@ -118,14 +124,15 @@ def _curves(metrics: dict[str, Rows], tuned: Tuned, i: int) -> Drawing:
     return Drawing("learning_curves", plots.learning_curves(layers, last, best), {})
 
 
-def _classified(run: Run[Settings], model: Classifier, class_names: Sequence[str]) -> list[Drawing]:
+def _classified(
+    run: AnyRun, logits: Callable[..., Any], model: Classifier, class_names: Sequence[str]
+) -> list[Drawing]:
     """The confusion matrix and the misclassified images, if there are labels to test with."""
     parts = [run.dataset.test, run.dataset.valid]
     part = next((part for part in parts if part.labels is not None), parts[0])
     if not len(part.images) or part.labels is None:
         return []
-    logits = evaluation.apply(stacked.logits, model, part.images, run.pixel_scale)
-    predicted = logits.argmax(axis=1)
+    predicted = evaluation.apply(logits, model, part.images, run.pixel_scale).argmax(axis=1)
     matrix = plots.confusion_matrix(part.labels, predicted, class_names)
     drawings = [Drawing("confusion_matrix", matrix, {})]
     wrong = np.flatnonzero(predicted != part.labels)[:100]
@@ -147,25 +154,31 @@ def _save(folder: Path, drawings: Sequence[Drawing], about: dict[str, Any]) -> l
     return paths
 
 
-def _errors(run: Run[Settings], tuned: Tuned, i: int) -> dict[str, Any]:
-    """The validation error that chose the epoch, and the test error."""
+def _errors(run: AnyRun, logits: Callable[..., Any], tuned: Tuned, i: int) -> dict[str, Any]:
+    """The validation error, with the epoch if it chose one, and the test error."""
+
+    def error(part: Split) -> float | None:
+        images, labels = part
+        if not len(images) or labels is None:
+            return None
+        return evaluation.error_rate(logits, tuned.models[i], images, labels, run.pixel_scale)
+
     errors: dict[str, Any] = {}
     if tuned.rule is not None:
         errors["best_epoch"] = int(tuned.rule.best_epoch[i])
         errors["valid_error"] = float(tuned.rule.best_error[i])
-    images, labels = run.dataset.test
-    if len(images) and labels is not None:
-        error = evaluation.error_rate(
-            stacked.logits, tuned.models[i], images, labels, run.pixel_scale
-        )
-        errors |= {"test_error": error, "test_images": len(images)}
+    elif (valid := error(run.dataset.valid)) is not None:
+        errors["valid_error"] = valid
+    if (test := error(run.dataset.test)) is not None:
+        errors |= {"test_error": test, "test_images": len(run.dataset.test.images)}
     return errors
 
 
 def _in_words(result: dict[str, Any]) -> str:
     words = []
     if "valid_error" in result:
-        words.append(f"validation error {result['valid_error']:.2%} (epoch {result['best_epoch']})")
+        epoch = f" (epoch {result['best_epoch']})" if "best_epoch" in result else ""
+        words.append(f"validation error {result['valid_error']:.2%}{epoch}")
     if "test_error" in result:
         words.append(f"test error {result['test_error']:.2%} of {result['test_images']:,} images")
     return ", ".join(words) or "no images were held out for testing"

@@ -57,6 +57,7 @@ class Stage:
     learning_rate: str = "the learning rate"  # as a flag and its value, for the advice to lower it
     place: Place = Place()
     updates: int | None = None  # in all, if the last epoch is cut short
+    labelled_batch_size: int | None = None
 
 
 class Trained(NamedTuple):
@@ -73,12 +74,13 @@ def train(
     data: PyTree,
     key: jax.Array,
     watch: Watch | None = None,
+    labelled: PyTree = None,
 ) -> Trained | None:
     """Train with progress, metrics and checkpoints; resumable to the bit.
 
     Args:
         stage: How, and where its files go.
-        cost: See `training.fit`, as for `state`, `data` and `key`.
+        cost: See `training.fit`, as for `state`, `data`, `key` and `labelled`.
         watch: A callback after each epoch; its state is in the checkpoints.
 
     Returns:
@@ -103,7 +105,7 @@ def train(
             console.Progress(stage.epochs, start, place.title) as progress,
             _interruptible(place) as stopped,
         ):
-            for report in _reports(stage, cost, state, data, key, start):
+            for report in _reports(stage, cost, state, (data, labelled), key, start):
                 _check_finite(report, stage, checkpoints.latest)
                 row = _row(report, watch)
                 metrics.append(row)
@@ -139,8 +141,9 @@ def _interruptible(place: Place) -> contextlib.AbstractContextManager[Callable[[
 
 
 def _reports(
-    stage: Stage, cost: Callable[..., Any], state: State, data: PyTree, key: jax.Array, start: int
+    stage: Stage, cost: Callable[..., Any], state: State, both: PyTree, key: jax.Array, start: int
 ) -> Any:
+    data, labelled = both
     return training.fit(
         cost,
         state,
@@ -153,6 +156,8 @@ def _reports(
         updates=stage.updates,
         start=start,
         own_data=stage.own_data,
+        labelled=labelled,
+        labelled_batch_size=stage.labelled_batch_size,
     )
 
 

@@ -230,7 +230,8 @@ class Settings:
     """Recipe for all flags that are not given: the tutorial's stack, pretrained at five times its
     learning rate, in less time; the tutorial's own recipe, scaled to minibatches of 20; one with
     dropout; or the best one, which also shifts the images. They are tuned to MNIST, and good
-    starting points elsewhere."""
+    starting points elsewhere. A ladder network for few labels is --preset few-labels, which has
+    flags of its own: see --preset few-labels --help."""
     data: Data = field(default_factory=Data)
     stack: Stack = field(default_factory=Stack)
     pretraining: Pretraining = field(default_factory=Pretraining)

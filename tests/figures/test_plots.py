@@ -30,8 +30,10 @@ def test_learning_curves_are_relative_costs_and_errors_in_per_cent():
 
 
 def test_learning_curves_without_validation_labels_or_pretraining():
+    figure = plots.learning_curves([[]], [{"epoch": 1, "cost": 0.5}], best_epoch=None)
+    assert [axes.get_title() for axes in figure.axes] == ["pretraining", "fine-tuning"]
     figure = plots.learning_curves([], [{"epoch": 1, "cost": 0.5}], best_epoch=None)
-    assert len(figure.axes) == 2
+    assert [axes.get_title() for axes in figure.axes] == ["training"]
 
 
 def test_the_confusion_matrix_counts_images_and_errors():

@@ -1,0 +1,156 @@
+"""Settings of ``python -m dae_jax.pretrain --preset few-labels``: a ladder network."""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Annotated, ClassVar, Literal
+
+from tyro.conf import arg
+
+from dae_jax.errors import InputError
+from dae_jax.settings import pretrain, shared
+from dae_jax.settings.pretrain import Output, Running
+
+__all__ = ["UPDATES", "Data", "Network", "Settings", "Training"]
+
+UPDATES = 7_500
+"""Minibatches of a run, if no number of epochs is given; the authors take 90,000."""
+
+
+@dataclass(frozen=True)
+class Data(pretrain.Data):
+    """The images to learn from."""
+
+    labels: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: all)")] = None
+    """Number of training images that keep their labels, drawn evenly from the classes by each seed;
+    the others are used without theirs."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network and its costs."""
+
+    hidden: Annotated[tuple[int, ...], arg(metavar="UNITS [UNITS ...]")] = (
+        1000,
+        500,
+        250,
+        250,
+        250,
+    )
+    """Number of units of each layer, from the images up."""
+    noise: float = 0.3
+    """Standard deviation of the noise at the images and at every layer, at least 0."""
+    denoising: Annotated[tuple[float, ...], arg(metavar="WEIGHT [WEIGHT ...]")] = (1000, 10, 0.1)
+    """Weights of the denoising costs, from the images up, at least 0; the last one is that of all
+    layers above. 0 0 0 0 0 0 0.5 is the Gamma model, 5000 0 the bottom one."""
+
+    def weights(self) -> tuple[float, ...]:
+        """The weight of each layer, from the images to the softmax.
+
+        >>> Network(hidden=(20, 20), denoising=(5.0, 0.0)).weights()
+        (5.0, 0.0, 0.0, 0.0)
+        """
+        more = len(self.hidden) + 2 - len(self.denoising)
+        return (*map(float, self.denoising), *[float(self.denoising[-1])] * more)
+
+    def check(self) -> None:
+        """Check the widths, the noise and the weights."""
+        if not self.hidden or min(self.hidden) < 1:
+            got = " ".join(map(str, self.hidden)) or "none"
+            raise InputError("--hidden", expected="a width of at least 1 for each layer", got=got)
+        if not (self.noise >= 0 and math.isfinite(self.noise)):
+            raise InputError("--noise", expected="at least 0", got=self.noise)
+        levels = len(self.hidden) + 2
+        if not 1 <= len(self.denoising) <= levels:
+            expected = f"1 to {levels} weights: the images, {levels - 2} layers and the softmax"
+            raise InputError("--denoising", expected=expected, got=len(self.denoising))
+        for weight in self.denoising:
+            if not (weight >= 0 and math.isfinite(weight)):
+                raise InputError("--denoising", expected="weights of at least 0", got=weight)
+
+
+@dataclass(frozen=True)
+class Training:
+    """The optimisation, by Adam."""
+
+    epochs: Annotated[
+        int | None,
+        arg(metavar="INT", help_behavior_hint=f"(default: enough for {UPDATES} updates)"),
+    ] = None
+    """Passes over all images. The authors take 150."""
+    learning_rate: float = 0.002
+    """Learning rate, above 0; over the last third of the epochs it falls linearly to 0."""
+    batch_size: int = 100
+    """Images per minibatch, without their labels. A remainder is dropped."""
+    labelled_batch_size: int = 100
+    """Labelled images beside them, at most; if there are fewer, all of them."""
+    shift: Annotated[int, arg(metavar="PIXELS")] = 0
+    """Shift each image by up to so many pixels, vertically and horizontally, anew every time."""
+
+    def check(self) -> None:
+        """Check the range of each setting."""
+        shared.check_count("epochs", 1 if self.epochs is None else self.epochs)
+        shared.check_above_0("learning-rate", self.learning_rate)
+        shared.check_count("batch-size", self.batch_size)
+        shared.check_count("labelled-batch-size", self.labelled_batch_size)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Train a ladder network with few labels and many images, and test it.
+
+    For example:  python -m dae_jax.pretrain --preset few-labels --labels 100
+    """
+
+    prog: ClassVar[str] = "python -m dae_jax.pretrain"
+
+    preset: Literal["few-labels"] = "few-labels"
+    """The recipe. For the stack of denoising autoencoders, whose flags are others, leave it out."""
+    data: Data = field(default_factory=Data)
+    network: Network = field(default_factory=Network)
+    training: Training = field(default_factory=Training)
+    running: Running = field(default_factory=Running)
+    output: Output = field(default_factory=Output)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of every member."""
+        return list(range(self.running.seed, self.running.seed + self.running.seeds))
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs, once `resolved` has filled it in."""
+        assert self.training.epochs is not None
+        return self.training.epochs
+
+    def resolved(self, data_name: str, n_images: int) -> "Settings":
+        """These settings with the defaults that depend on the data filled in.
+
+        Args:
+            data_name: Name of the data set.
+            n_images: Number of images, with and without labels.
+
+        >>> Settings().resolved("mnist", 50_000).epochs
+        15
+        """
+        updates = max(1, n_images // self.training.batch_size)
+        epochs = self.training.epochs or max(1, round(UPDATES / updates))
+        return replace(
+            self,
+            data=replace(self.data, data=self.data.data or data_name),
+            training=replace(self.training, epochs=epochs),
+        )
+
+    def check(self) -> None:
+        """Check every setting, before anything is loaded or written.
+
+        Raises:
+            InputError: The first setting that is out of its range.
+        """
+        shared.check_data(self.data)
+        if self.data.labels is not None:
+            shared.check_count("labels", self.data.labels)
+        self.network.check()
+        self.training.check()
+        shared.check_count("seeds", self.running.seeds)
+        shared.check_seeds(self.running.seed, self.running.seeds)
+        shared.check_resume(self.output)

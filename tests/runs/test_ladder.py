@@ -1,0 +1,206 @@
+"""`python -m dae_jax.pretrain --preset few-labels`: its files, resuming, prediction, errors."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dae_jax import evaluation, ladder, stacked, training
+from dae_jax.runs import ladder as runs
+from dae_jax.runs import saved
+from helpers import assert_one_line, files, key, read_json, refused
+from small_stack import metrics
+
+SMALL = (
+    *("--preset", "few-labels", "--data", "small.npz", "--valid-fraction", "0.2"),
+    *("--hidden", "10", "6", "--epochs", "4", "--batch-size", "16"),
+)
+
+
+@pytest.fixture(autouse=True)
+def standard_promotion():
+    """Optax's Adam raises a float to an integer power, which strict promotion forbids."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture
+def few(pretrain_call):
+    """Train a small ladder network, in the run directory r; further flags win."""
+    return lambda *argv: pretrain_call(*SMALL, "--run-dir", "r", *argv)
+
+
+def test_a_run_leaves_its_configuration_numbers_and_a_model(few):
+    status, out, err = few("--labels", "12")
+    assert (status, err) == (0, "")
+    assert "12 labelled images and 66 for the denoising costs: 4 epochs, 16 updates" in out
+    assert {
+        "command.txt",
+        "config.json",
+        "ladder/metrics.jsonl",
+        "model.safetensors",
+        "report.json",
+        "results.json",
+    } == {name for name in files("r") if "checkpoints" not in name}
+    rows = metrics("ladder")
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    results = read_json(Path("r/results.json"))
+    # the last epoch's weights are kept, whatever the validation error
+    assert results["valid_error"] == rows[-1]["valid_error"][0] and "best_epoch" not in results
+    assert results["test_images"] == 22
+    card = saved.load("r/model.safetensors").card
+    assert (card.kind, card.activation, card.config["preset"]) == (
+        "classifier",
+        "relu",
+        "few-labels",
+    )
+
+
+@pytest.mark.slow
+def test_it_learns_the_classes_of_few_labels(few):
+    status, *_ = few("--labels", "12", "--epochs", "60", "--hidden", "40", "20")
+    assert status == 0 and read_json(Path("r/results.json"))["test_error"] < 0.4  # chance is .67
+
+
+@pytest.mark.slow
+def test_predict_and_transform_take_the_model(few, call):
+    from dae_jax import predict, transform
+
+    few("--labels", "12")
+    model, _ = saved.load("r/model.safetensors")
+    with np.load("small.npz") as arrays:
+        x = arrays["x"].reshape(-1, 64) / np.float32(255)
+    h = np.maximum(x @ model.hidden[0].W + model.hidden[0].b, 0)
+    assert call(transform.main, "r", "small.npz", "--layer", "1").status == 0
+    np.testing.assert_allclose(np.load("codes.npy"), h, rtol=1e-4, atol=1e-4)
+    h = np.maximum(h @ model.hidden[1].W + model.hidden[1].b, 0)
+    logits = h @ model.top.W + model.top.b
+    assert call(predict.main, "r", "small.npz").status == 0
+    lines = Path("predictions.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[1] for line in lines] == [str(i) for i in logits.argmax(1)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [(), ("--seeds", "3", "--shift", "1")], ids=["one", "three"])
+def test_an_interrupted_run_resumes_to_the_same_bits(few, pretrain_call, monkeypatch, flags):
+    few("--labels", "12", *flags, "--run-dir", "whole")
+    real = training.fit
+
+    def interrupted(*args, **how):
+        for report in real(*args, **how):
+            yield report
+            if report.epoch == 2:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "fit", interrupted)
+        assert few("--labels", "12", *flags).status == 130
+    status, out, err = pretrain_call("--preset", "few-labels", "--resume", "--run-dir", "r")
+    assert (status, err) == (0, "") and "ladder: resuming after epoch" in out
+    models = [name for name in files("whole") if name.endswith(".safetensors")]
+    assert len(models) == (3 if flags else 1)
+    for name in models:
+        assert Path("r", name).read_bytes() == Path("whole", name).read_bytes()
+    assert metrics("ladder", "r") == metrics("ladder", "whole")
+
+
+@pytest.mark.slow
+def test_the_members_of_several_seeds_are_the_runs_alone(few):
+    few("--labels", "12", "--seeds", "2", "--run-dir", "both")
+    few("--labels", "12", "--seed", "89678", "--run-dir", "alone")
+    both, alone = (saved.load(f"{name}/model.safetensors") for name in ("both/seed_89678", "alone"))
+    # the same numbers of the same images; with another number of members, XLA adds in another order
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    jax.tree.map(close, both.params, alone.params)
+
+
+@pytest.mark.slow
+def test_each_seed_draws_its_own_labelled_images(few, monkeypatch):
+    seen = []
+    real = training.fit
+
+    def spy(*args, labelled, **how):
+        seen.append(jax.tree.map(np.array, labelled))
+        return real(*args, labelled=labelled, **how)
+
+    monkeypatch.setattr(training, "fit", spy)
+    assert few("--labels", "12", "--seeds", "2", "--epochs", "1").status == 0
+    ((images, labels),) = seen
+    assert images.shape == (2, 12, 64) and labels.shape == (2, 12)
+    assert (np.sort(labels, axis=1) == np.repeat([0, 1, 2], 4)).all()
+    assert not np.array_equal(images[0], images[1])
+
+
+def test_the_statistics_are_those_of_the_first_training_images(monkeypatch):
+    monkeypatch.setattr(runs, "MOST", 5)
+    params = ladder.init(jax.random.key(0), (6, 4, 3))
+    images = np.random.default_rng(0).integers(0, 256, (9, 6), np.uint8)
+    model = runs.predictor(params, images, 255.0)
+    x = images[:5] / np.float32(255)
+    expected = ladder.classifier(params, ladder.statistics(params, x))
+    logits = evaluation.apply(saved.logits("relu"), model, images)
+    normalised = stacked.logits(expected, images / np.float32(255), jax.nn.relu)
+    np.testing.assert_allclose(logits, normalised, rtol=1e-4, atol=1e-4)
+
+
+def test_shifted_images_are_moved_with_and_without_labels():
+    dot = jnp.zeros((1, 25)).at[0, 12].set(1.0)
+    batch, params = (dot, (dot, jnp.zeros(1, jnp.int32))), ladder.init(jax.random.key(0), (25, 2))
+    seen = []
+
+    def cost(params, batch, key):
+        seen.append(jax.tree.map(np.array, batch))
+        return jnp.zeros(())
+
+    for i in range(20):
+        runs._shifted(params, batch, key(i), cost=cost, image_shape=(5, 5), furthest=1)
+    assert all(labels.tolist() == [0] for _, (_, labels) in seen)
+    assert all(x.sum() == images.sum() == 1 for x, (images, _) in seen)
+    places = {(int(x.argmax()), int(images.argmax())) for x, (images, _) in seen}
+    assert all(abs(p // 5 - 2) <= 1 and abs(p % 5 - 2) <= 1 for pair in places for p in pair)
+    assert any(one != other for one, other in places)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--labels 2", "--labels: expected 3 (one for each class) to 66"),
+        ("--labels 67", "--labels: expected 3 (one for each class) to 66"),
+        ("--batch-size 67", "--batch-size: expected at most 66"),
+        ("--shift 8", "--shift: expected 0 to 7"),
+        ("--freeze", "--freeze"),
+        ("--data none.npz", "none.npz"),
+        ("--preset", "--preset"),
+    ],
+)
+def test_bad_input_is_one_line(few, flags, words):
+    status, _, err = few(*flags.split())
+    assert status == 2
+    assert_one_line(err, words)
+    assert not Path("r").exists()
+
+
+def test_images_that_are_all_the_same_are_refused(few):
+    np.savez("same.npz", x=np.ones((30, 4), np.uint8), y=np.arange(30) % 3)
+    status, _, err = few("--data", "same.npz")
+    assert status == 2
+    assert_one_line(err, "images of same", "all the same")
+
+
+def test_unlabelled_images_of_another_size_are_refused(few):
+    np.savez("other.npz", x=np.ones((30, 9), np.uint8))
+    status, _, err = few("--unlabelled", "other.npz")
+    assert status == 2
+    assert_one_line(err, "--unlabelled other.npz", "8 x 8")
+
+
+@pytest.mark.slow
+def test_a_card_of_an_unknown_activation_is_refused(few):
+    few("--labels", "12", "--epochs", "1")
+    params, card = saved.load("r/model.safetensors")
+    saved.save(Path("odd.safetensors"), params, replace(card, activation="sine"))
+    refused(lambda: saved.load("odd.safetensors"), "activation 'sine'")
