@@ -11,7 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from dae_jax import autoencoder
 
-__all__ = ["CHUNK", "apply", "dead", "error_rate", "locality", "mean_interval"]
+__all__ = [
+    "CHUNK",
+    "apply",
+    "dead",
+    "error_interval",
+    "error_rate",
+    "locality",
+    "mean_interval",
+]
 
 CHUNK = 1_000
 """Images that go through a model at once. One size for all, so that nothing recompiles; on a CPU
@@ -70,6 +78,27 @@ def error_rate(
     """
     predicted = apply(logits, params, images, pixel_scale).argmax(axis=1)
     return float(np.mean(predicted != np.asarray(labels)))
+
+
+def error_interval(wrong: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval of an error rate that was measured on some images (Wilson, 1927).
+
+    Args:
+        wrong: Misclassified images.
+        n: Images, at least 1.
+        confidence: The share of such intervals that contain the error rate of all images.
+
+    Returns:
+        The ends, in [0, 1].
+
+    >>> low, high = error_interval(2, 10)
+    >>> round(low, 3), round(high, 3)
+    (0.057, 0.51)
+    """
+    from scipy.stats import binomtest
+
+    interval = binomtest(int(wrong), int(n)).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def locality(

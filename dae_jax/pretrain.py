@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     tuned = stack.finetune(settings.finetuning, layers, run.dataset, keys, run.pixel_scale, place)
     if tuned is None:
         return 130
-    stack_report.finish(run, stack.stage_names(settings), layers, tuned)
+    stack_report.finish(run, stack.stage_names(settings), layers, tuned, run.dataset.train)
     return 0
 
 
@@ -68,7 +68,7 @@ def _ladder(argv: Sequence[str]) -> int:
     trained = runs.train(run)
     if trained is None:
         return 130
-    stack_report.finish(run, [runs.STAGE], [], trained)
+    stack_report.finish(run, [runs.STAGE], [], trained, runs.labelled(run.dataset, settings, 0))
     return 0
 
 

@@ -139,6 +139,7 @@ def pretrain_call(here: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> Ca
     from dae_jax.runs import stack_report
 
     monkeypatch.setattr(stack_report, "_save", lambda *_: [])
+    monkeypatch.setattr(stack_report, "_baselines", lambda *_: [])
     small_stack.write_data()
     return lambda *argv: call(pretrain.main, *argv)
 

@@ -25,7 +25,7 @@ from dae_jax.settings.ladder import Settings
 from dae_jax.stacked import Classifier
 from dae_jax.training import Report, Watch, member
 
-__all__ = ["STAGE", "begin", "predictor", "train"]
+__all__ = ["STAGE", "begin", "labelled", "predictor", "train"]
 
 STAGE = "ladder"
 """The name of the one stage, which is also that of its folder."""
@@ -75,7 +75,7 @@ def train(run: Run[Settings]) -> Tuned | None:
     s, dataset = run.settings, run.dataset
     images, n_classes = dataset.pretraining_images, dataset.train.n_classes
     n, t = len(images), s.training
-    labelled = _labelled(dataset, s)
+    parts = [labelled(dataset, s, i) for i in range(len(s.seeds))]
     optimizer = training.optimiser(
         "adam", t.learning_rate, falling=(2 / 3 * s.epochs, s.epochs), updates=n // t.batch_size
     )
@@ -92,7 +92,7 @@ def train(run: Run[Settings]) -> Tuned | None:
             shuffle=True,
             learning_rate=f"--learning-rate, which is {t.learning_rate:g}",
             place=run.place(STAGE, run.folder / STAGE),
-            labelled_batch_size=min(t.labelled_batch_size, labelled.images.shape[1]),
+            labelled_batch_size=min(t.labelled_batch_size, len(parts[0].images)),
         ),
         *training.sweep(
             [_cost(s, dataset, run.pixel_scale)] * len(s.seeds),
@@ -102,7 +102,7 @@ def train(run: Run[Settings]) -> Tuned | None:
         images,
         own_keys,
         watch,
-        labelled=tuple(labelled),
+        labelled=tuple(np.stack(part) for part in zip(*parts, strict=True)),
     )
     if trained is None:
         return None
@@ -148,13 +148,13 @@ class _Errors(Watch):
         return {"valid_error": errors}
 
 
-def _labelled(dataset: Dataset, settings: Settings) -> Split:
-    """Each member's labelled images, (members, n, pixels), and their labels, (members, n)."""
+def labelled(dataset: Dataset, settings: Settings, i: int) -> Split:
+    """The labelled images of member i, (n, pixels), and their labels."""
     images, labels = dataset.train
     assert labels is not None
     n = settings.data.labels or len(labels)
-    draws = np.stack([evenly(labels, n, seed) for seed in settings.seeds])
-    return Split(images[draws], labels[draws])
+    draw = evenly(labels, n, settings.seeds[i])
+    return Split(images[draw], labels[draw])
 
 
 def _cost(settings: Settings, dataset: Dataset, pixel_scale: float) -> Callable[..., Any]:

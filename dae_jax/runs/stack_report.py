@@ -13,7 +13,7 @@ from dae_jax.autoencoder import AnyParams
 from dae_jax.datasets import Split
 from dae_jax.figures import plots
 from dae_jax.files import write_whole
-from dae_jax.runs import saved
+from dae_jax.runs import baselines, saved
 from dae_jax.runs.checkpoints import read_metrics
 from dae_jax.runs.run import Run
 from dae_jax.runs.stack import Tuned
@@ -34,7 +34,13 @@ class Drawing(NamedTuple):
     about: dict[str, Any]
 
 
-def finish(run: AnyRun, names: Sequence[str], layers: Sequence[AnyParams], tuned: Tuned) -> None:
+def finish(
+    run: AnyRun,
+    names: Sequence[str],
+    layers: Sequence[AnyParams],
+    tuned: Tuned,
+    labelled: Split,
+) -> None:
     """Test, draw and save all members, and print a summary. Only here the test images are used.
 
     Args:
@@ -42,9 +48,10 @@ def finish(run: AnyRun, names: Sequence[str], layers: Sequence[AnyParams], tuned
         names: The names of its stages.
         layers: The pretrained layers, their leaves with the axis of members; none of a ladder.
         tuned: The trained classifiers.
+        labelled: The labelled images that the first member learned from, for the baselines.
     """
     metrics = {name: read_metrics(run.folder / name / "metrics.jsonl") for name in names}
-    seconds = {name: sum(row["seconds"] for row in rows) for name, rows in metrics.items()}
+    seconds = {name: float(sum(row["seconds"] for row in rows)) for name, rows in metrics.items()}
     results = []
     for i, model in enumerate(tuned.models):
         folder, seed = run.member_folder(i), run.members[i].seed
@@ -69,14 +76,39 @@ def finish(run: AnyRun, names: Sequence[str], layers: Sequence[AnyParams], tuned
         write_whole(folder / "results.json", json.dumps(result, indent=2) + "\n")
         print(f"{folder / saved.CLASSIFIER}  {_in_words(result)}")
         results.append(result)
-    _write_report(run, results, seconds)
+    beside = _baselines(run, labelled, results)
+    _write_report(run, results, seconds, beside)
     durations = ", ".join(f"{name} {s:.0f} s" for name, s in seconds.items())
     print(f"{run.dataset.name}, preset {run.settings.preset}: {durations}; run {run.folder}")
     if run.instead_of_mnist:
         print("this was the sample: the published numbers, which are MNIST's, do not apply")
 
 
-def _write_report(run: AnyRun, results: list[dict[str, Any]], seconds: dict) -> None:
+def _baselines(run: AnyRun, labelled: Split, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The test errors of simple classifiers; they and the network's are printed as a table."""
+    images, labels = run.dataset.test
+    if not len(images) or labels is None:
+        return []
+    n, rows = len(images), []
+    for name, predicted, seconds in baselines.predict(
+        labelled, run.dataset.pretraining_images, images, run.pixel_scale
+    ):
+        wrong = int(np.sum(predicted != labels))
+        rows.append({"name": name, "test_error": wrong / n, "seconds": round(seconds, 2)})
+    ours = float(np.mean([result["test_error"] for result in results]))
+    print(f"test error of {n:,} images, with its 95 % interval; the baselines learn in seconds:")
+    for name, error in [("this network", ours), *((r["name"], r["test_error"]) for r in rows)]:
+        low, high = evaluation.error_interval(round(error * n), n)
+        print(f"  {name:20} {error:7.2%}  {low:.2%} to {high:.2%}")
+    return rows
+
+
+def _write_report(
+    run: AnyRun,
+    results: list[dict[str, Any]],
+    seconds: dict[str, float],
+    beside: list[dict[str, Any]],
+) -> None:
     """Write ``report.json``: the command, the data, and every member's results."""
     report = {
         "dae_jax": __version__,
@@ -90,6 +122,7 @@ def _write_report(run: AnyRun, results: list[dict[str, Any]], seconds: dict) -> 
         "seconds": {name: round(s, 3) for name, s in seconds.items()},
         "device": jax.devices()[0].device_kind,
         "members": results,
+        "baselines": beside,
     }
     for name, words in (("valid_error", "validation error"), ("test_error", "test error")):
         if len(results) > 1 and name in results[0]:
