@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, Real
+from jaxtyping import Array, Float, Int, Key, Real
 
 from dae_jax.errors import InputError
 from dae_jax.objectives import AnyArray
@@ -152,7 +152,7 @@ def shift(
     key: Key[Array, ""],
     images: Real[AnyArray, "images pixels"],
     image_shape: Sequence[int],
-    furthest: int,
+    furthest: int | Int[Array, ""],
 ) -> Real[Array, "images pixels"]:
     r"""Shift each image by its own random number of whole pixels, vertically and horizontally.
 
@@ -165,7 +165,7 @@ def shift(
         key: A JAX random key.
         images: Flattened images; their dtype is kept.
         image_shape: (height, width) or (height, width, colours).
-        furthest: The largest distance d, in pixels, at least 0.
+        furthest: The largest distance d, in pixels, at least 0; may be traced.
 
     >>> row = jnp.arange(5)[None]
     >>> {int(shift(jax.random.key(i), row, (1, 5), 1)[0, 2]) for i in range(20)}

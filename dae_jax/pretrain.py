@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from dae_jax import console
+from dae_jax.errors import InputError
 from dae_jax.settings import ladder, shared
 from dae_jax.settings.pretrain import PRESETS, Settings
 
@@ -20,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         InputError: A mistake that the user can correct.
     """
-    if _few_labels(argv):
+    if _wants_ladder(argv):
         return _ladder(argv)
     preset = shared.parse(Settings, argv).preset
     # Parsed again with the preset's settings as defaults, for the flags that are not given.
@@ -47,10 +48,26 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _few_labels(argv: Sequence[str]) -> bool:
-    """Whether the flags ask for the ladder network, which has flags of its own."""
-    pairs = pairwise(argv)
-    return ("--preset", "few-labels") in pairs or "--preset=few-labels" in argv
+def _wants_ladder(argv: Sequence[str]) -> bool:
+    """Whether to train a ladder network: with its preset, or by default for data of one's own.
+
+    The stack is trained on the data sets that are known by name, on the tutorial's own file, and if
+    a flag is the stack's.
+    """
+    if any(word.split("=")[0] == "--preset" for word in argv):
+        return ("--preset", "few-labels") in pairwise(argv) or "--preset=few-labels" in argv
+    if {"-h", "--help"} & set(argv):
+        return False
+    try:
+        settings = shared.parse(ladder.Settings, argv)
+    except InputError:
+        return False
+    if settings.output.resume:
+        return shared.is_of(ladder.Settings, settings.output.run_dir)
+    from dae_jax.datasets.loading import NAMES, has_fixed_split
+
+    data = settings.data.data
+    return data not in (None, *NAMES) and not has_fixed_split(data)
 
 
 def _ladder(argv: Sequence[str]) -> int:
@@ -63,12 +80,15 @@ def _ladder(argv: Sequence[str]) -> int:
 
     from dae_jax.runs import ladder as runs
     from dae_jax.runs import stack_report
+    from dae_jax.runs.stack import Tuned
 
     run = runs.begin(settings, " ".join([ladder.Settings.prog, *argv]))
     trained = runs.train(run)
     if trained is None:
         return 130
-    stack_report.finish(run, [runs.STAGE], [], trained, runs.labelled(run.dataset, settings, 0))
+    first = runs.labelled(run.dataset, settings, 0)
+    trials = [trial._asdict() for trial in trained.trials]
+    stack_report.finish(run, [runs.STAGE], [], Tuned(trained.models, None), first, trials=trials)
     return 0
 
 

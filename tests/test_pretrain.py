@@ -262,7 +262,10 @@ def test_the_tutorials_preset_has_its_small_rate_and_its_many_epochs(pretrain_ca
     monkeypatch.setattr(stack, "pretrain", lambda run: None)  # as if stopped before training
     data = ("--data", "small.npz", "--valid-fraction", "0.2", "--hidden", "12")
     rates = {}
-    for name, flags in {"tutorial": ("--preset", "tutorial"), "usual": ()}.items():
+    for name, flags in {
+        "tutorial": ("--preset", "tutorial"),
+        "usual": ("--init", "tutorial"),
+    }.items():
         assert pretrain_call(*data, *flags, "--run-dir", name).status == 130
         got = shared.from_json(Settings, read_json(f"{name}/config.json"))
         tuning = got.finetuning

@@ -8,7 +8,7 @@ import pytest
 
 from dae_jax import predict, reproduce, transform
 from dae_jax.experiments.claims import Reproduced, prediction_interval
-from dae_jax.settings import pretrain, shared, train
+from dae_jax.settings import ladder, pretrain, shared, train
 from helpers import ROOT, read_json
 
 README = (ROOT / "README.md").read_text()
@@ -48,8 +48,9 @@ def test_the_commands_in_the_readme_parse(name, flags):
     }
     if "--help" in flags:
         return
-    settings = shared.parse(kinds[name], shlex.split(flags))
-    if isinstance(settings, train.Settings | pretrain.Settings):
+    kind = ladder.Settings if "few-labels" in flags else kinds[name]
+    settings = shared.parse(kind, shlex.split(flags))
+    if isinstance(settings, train.Settings | pretrain.Settings | ladder.Settings):
         settings.check()
 
 

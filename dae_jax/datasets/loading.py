@@ -27,6 +27,7 @@ __all__ = [
     "NAMES",
     "Dataset",
     "Split",
+    "has_fixed_split",
     "holds_image_files",
     "load",
     "load_default",
@@ -144,9 +145,14 @@ def load_whole(
     Raises:
         InputError: As for `load`.
     """
+    fraction = None if has_fixed_split(name_or_path) else 0.0
+    return _load(name_or_path, fraction, image_size)
+
+
+def has_fixed_split(name_or_path: str | os.PathLike) -> bool:
+    """Whether a data set has validation images of its own, so that none can be drawn."""
     pickled = re.search(_PICKLE, str(name_or_path).lower()) and not os.path.isdir(name_or_path)
-    fixed_split = pickled or name_or_path in ("mnist", "mnist-sample")
-    return _load(name_or_path, None if fixed_split else 0.0, image_size)
+    return bool(pickled) or name_or_path in ("mnist", "mnist-sample")
 
 
 def load_default(

@@ -40,6 +40,7 @@ def finish(
     layers: Sequence[AnyParams],
     tuned: Tuned,
     labelled: Split,
+    **more: Any,
 ) -> None:
     """Test, draw and save all members, and print a summary. Only here the test images are used.
 
@@ -49,6 +50,7 @@ def finish(
         layers: The pretrained layers, their leaves with the axis of members; none of a ladder.
         tuned: The trained classifiers.
         labelled: The labelled images that the first member learned from, for the baselines.
+        **more: What else the report holds.
     """
     metrics = {name: read_metrics(run.folder / name / "metrics.jsonl") for name in names}
     seconds = {name: float(sum(row["seconds"] for row in rows)) for name, rows in metrics.items()}
@@ -77,7 +79,7 @@ def finish(
         print(f"{folder / saved.CLASSIFIER}  {_in_words(result)}")
         results.append(result)
     beside = _baselines(run, labelled, results)
-    _write_report(run, results, seconds, beside)
+    _write_report(run, results, seconds, {"baselines": beside, **more})
     durations = ", ".join(f"{name} {s:.0f} s" for name, s in seconds.items())
     print(f"{run.dataset.name}, preset {run.settings.preset}: {durations}; run {run.folder}")
     if run.instead_of_mnist:
@@ -107,7 +109,7 @@ def _write_report(
     run: AnyRun,
     results: list[dict[str, Any]],
     seconds: dict[str, float],
-    beside: list[dict[str, Any]],
+    more: dict[str, Any],
 ) -> None:
     """Write ``report.json``: the command, the data, and every member's results."""
     report = {
@@ -122,7 +124,7 @@ def _write_report(
         "seconds": {name: round(s, 3) for name, s in seconds.items()},
         "device": jax.devices()[0].device_kind,
         "members": results,
-        "baselines": beside,
+        **more,
     }
     for name, words in (("valid_error", "validation error"), ("test_error", "test error")):
         if len(results) > 1 and name in results[0]:

@@ -14,6 +14,7 @@ __all__ = ["UPDATES", "Data", "Network", "Settings", "Training"]
 
 UPDATES = 7_500
 """Minibatches of a run, if no number of epochs is given; the authors take 90,000."""
+BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -79,18 +80,23 @@ class Training:
     """Passes over all images. The authors take 150."""
     learning_rate: float = 0.002
     """Learning rate, above 0; over the last third of the epochs it falls linearly to 0."""
-    batch_size: int = 100
+    batch_size: Annotated[
+        int | None,
+        arg(metavar="INT", help_behavior_hint="(default: 100, at most)"),
+    ] = None
     """Images per minibatch, without their labels. A remainder is dropped."""
     labelled_batch_size: int = 100
     """Labelled images beside them, at most; if there are fewer, all of them."""
-    shift: Annotated[int, arg(metavar="PIXELS")] = 0
+    shift: Annotated[
+        int | None, arg(metavar="PIXELS", help_behavior_hint="(default: 0 or 2, by trial)")
+    ] = None
     """Shift each image by up to so many pixels, vertically and horizontally, anew every time."""
 
     def check(self) -> None:
         """Check the range of each setting."""
         shared.check_count("epochs", 1 if self.epochs is None else self.epochs)
         shared.check_above_0("learning-rate", self.learning_rate)
-        shared.check_count("batch-size", self.batch_size)
+        shared.check_count("batch-size", 1 if self.batch_size is None else self.batch_size)
         shared.check_count("labelled-batch-size", self.labelled_batch_size)
 
 
@@ -122,6 +128,12 @@ class Settings:
         assert self.training.epochs is not None
         return self.training.epochs
 
+    @property
+    def batch_size(self) -> int:
+        """The images per minibatch, once `resolved` has filled them in."""
+        assert self.training.batch_size is not None
+        return self.training.batch_size
+
     def resolved(self, data_name: str, n_images: int) -> "Settings":
         """These settings with the defaults that depend on the data filled in.
 
@@ -132,12 +144,12 @@ class Settings:
         >>> Settings().resolved("mnist", 50_000).epochs
         15
         """
-        updates = max(1, n_images // self.training.batch_size)
-        epochs = self.training.epochs or max(1, round(UPDATES / updates))
+        batch_size = self.training.batch_size or min(BATCH, n_images)
+        epochs = self.training.epochs or max(1, round(UPDATES / max(1, n_images // batch_size)))
         return replace(
             self,
             data=replace(self.data, data=self.data.data or data_name),
-            training=replace(self.training, epochs=epochs),
+            training=replace(self.training, epochs=epochs, batch_size=batch_size),
         )
 
     def check(self) -> None:

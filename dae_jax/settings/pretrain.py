@@ -230,8 +230,9 @@ class Settings:
     """Recipe for all flags that are not given: the tutorial's stack, pretrained at five times its
     learning rate, in less time; the tutorial's own recipe, scaled to minibatches of 20; one with
     dropout; or the best one, which also shifts the images. They are tuned to MNIST, and good
-    starting points elsewhere. A ladder network for few labels is --preset few-labels, which has
-    flags of its own: see --preset few-labels --help."""
+    starting points elsewhere. Your own data, without a preset and without flags of the stack, train
+    a ladder network, which learns more from few labels: --preset few-labels, with flags of its own,
+    see --preset few-labels --help."""
     data: Data = field(default_factory=Data)
     stack: Stack = field(default_factory=Stack)
     pretraining: Pretraining = field(default_factory=Pretraining)

@@ -30,6 +30,7 @@ __all__ = [
     "flat",
     "from_json",
     "in_words",
+    "is_of",
     "parse",
     "resumed",
     "to_json",
@@ -201,6 +202,17 @@ def resumed(requested: Settings, argv: Sequence[str], may_grow: str) -> Settings
             do="leave these flags out, or choose another --run-dir",
         )
     return requested
+
+
+def is_of(kind: type[Any], run_dir: str | None) -> bool:
+    """Whether a folder holds a run with settings of that kind."""
+    if run_dir is None:
+        return False
+    try:
+        from_json(kind, json.loads(Path(run_dir, "config.json").read_text()))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def to_json(settings: Any) -> dict[str, Any]:

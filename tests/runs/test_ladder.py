@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dae_jax import evaluation, ladder, stacked, training
+from dae_jax import evaluation, ladder, pretrain, stacked, training
+from dae_jax.datasets import Dataset, Split, checks
 from dae_jax.runs import ladder as runs
 from dae_jax.runs import saved
 from helpers import assert_one_line, files, key, read_json, refused
 from small_stack import metrics
 
+ONE = jnp.float32(1)
 SMALL = (
     *("--preset", "few-labels", "--data", "small.npz", "--valid-fraction", "0.2"),
     *("--hidden", "10", "6", "--epochs", "4", "--batch-size", "16"),
@@ -37,7 +39,7 @@ def few(pretrain_call):
 def test_a_run_leaves_its_configuration_numbers_and_a_model(few):
     status, out, err = few("--labels", "12")
     assert (status, err) == (0, "")
-    assert "12 labelled images and 66 for the denoising costs: 4 epochs, 16 updates" in out
+    assert "12 of 66 images have labels, of 3 classes; 4 epochs, 16 updates" in out
     assert {
         "command.txt",
         "config.json",
@@ -45,6 +47,8 @@ def test_a_run_leaves_its_configuration_numbers_and_a_model(few):
         "model.safetensors",
         "report.json",
         "results.json",
+        "trials/metrics.jsonl",
+        "trials/trials.json",
     } == {name for name in files("r") if "checkpoints" not in name}
     rows = metrics("ladder")
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
@@ -129,7 +133,7 @@ def test_each_seed_draws_its_own_labelled_images(few, monkeypatch):
 
     monkeypatch.setattr(training, "fit", spy)
     assert few("--labels", "12", "--seeds", "2", "--epochs", "1").status == 0
-    ((images, labels),) = seen
+    images, labels = seen[-1]  # after the trials
     assert images.shape == (2, 12, 64) and labels.shape == (2, 12)
     assert (np.sort(labels, axis=1) == np.repeat([0, 1, 2], 4)).all()
     assert not np.array_equal(images[0], images[1])
@@ -157,7 +161,7 @@ def test_shifted_images_are_moved_with_and_without_labels():
         return jnp.zeros(())
 
     for i in range(20):
-        runs._shifted(params, batch, key(i), cost=cost, image_shape=(5, 5), furthest=1)
+        runs._shifted(params, batch, key(i), cost=cost, image_shape=(5, 5), furthest=ONE)
     assert all(labels.tolist() == [0] for _, (_, labels) in seen)
     assert all(x.sum() == images.sum() == 1 for x, (images, _) in seen)
     places = {(int(x.argmax()), int(images.argmax())) for x, (images, _) in seen}
@@ -191,6 +195,19 @@ def test_images_that_are_all_the_same_are_refused(few):
     assert_one_line(err, "images of same", "all the same")
 
 
+@pytest.mark.parametrize(("scale", "noise"), [(100, "99"), (1e-4, "0.0001")])
+def test_pixels_beside_which_the_noise_is_nothing_or_everything_are_refused(few, scale, noise):
+    x = scale * np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    np.savez("odd.npz", x=x, y=np.arange(30) % 3)
+    status, _, err = few("--data", "odd.npz")
+    assert status == 2
+    assert_one_line(err, "pixels of odd", "the noise, 0.3", "or pass --noise")
+    # what it advises works
+    advised = err.split("--noise ")[1].split()[0]
+    assert float(advised) == pytest.approx(float(noise), rel=0.2)
+    checks.check_spread("odd", x, 255.0, float(advised))
+
+
 def test_unlabelled_images_of_another_size_are_refused(few):
     np.savez("other.npz", x=np.ones((30, 9), np.uint8))
     status, _, err = few("--unlabelled", "other.npz")
@@ -204,3 +221,132 @@ def test_a_card_of_an_unknown_activation_is_refused(few):
     params, card = saved.load("r/model.safetensors")
     saved.save(Path("odd.safetensors"), params, replace(card, activation="sine"))
     refused(lambda: saved.load("odd.safetensors"), "activation 'sine'")
+
+
+# ---- how far to shift ------------------------------------------------------------------------
+
+
+def toy(n=31, side=8):
+    rng = np.random.default_rng(1)
+    labels = np.sort(np.arange(n) % 3).astype(np.int32)
+    return Split(rng.integers(0, 256, (n, side * side), np.uint8), labels)
+
+
+def test_folds_are_balanced_and_test_every_image_once():
+    own = toy()
+    pairs = runs._folds(own)
+    assert len(pairs) == runs.FOLDS
+    tested = np.concatenate([test.images for _, test in pairs])
+    assert sorted(map(tuple, tested)) == sorted(map(tuple, own.images))
+    assert len({len(part.images) for part, _ in pairs}) == 1  # one program trains them all
+    for part, test in pairs:
+        assert not {*map(tuple, part.images)} & {*map(tuple, test.images)}
+        counts = np.bincount(test.labels, minlength=3)
+        assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((28, 28), [0, 2]), ((8, 8, 3), [0, 2]), ((7, 20), [0]), (None, [0])],
+)
+def test_small_images_and_vectors_are_not_shifted(shape, expected):
+    own = toy()
+    assert runs.shifts(Dataset("toy", "", own, own, own, shape, None)) == expected
+
+
+@pytest.mark.slow
+def test_the_distance_with_fewer_errors_is_taken(few, monkeypatch):
+    wrong = iter([(9, 20), (3, 20)])
+    monkeypatch.setattr(
+        runs, "compare_shifts", lambda run, far: [runs.Trial(s, *next(wrong), 1) for s in far]
+    )
+    seen, real = [], runs._costs
+    monkeypatch.setattr(runs, "_costs", lambda run, far: seen.append(far) or real(run, far))
+    assert few("--labels", "12", "--epochs", "1").status == 0
+    assert seen == [[2]]
+    report = read_json(Path("r/report.json"))
+    assert [trial["shift"] for trial in report["trials"]] == [0, 2]
+
+
+@pytest.mark.slow
+def test_errors_of_trials_are_those_of_images_that_were_not_learned_from(few, monkeypatch):
+    own = []
+    evaluate = evaluation.apply
+
+    def spy(network, params, images, scale=255.0):
+        own.append(len(images))
+        return evaluate(network, params, images, scale)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.evaluation, "apply", spy)
+        status, out, _ = few("--labels", "12", "--epochs", "3")
+    assert status == 0
+    trials = read_json(Path("r/trials/trials.json"))
+    assert [(t["shift"], t["n"], t["networks"]) for t in trials] == [(0, 12, 3), (2, 12, 3)]
+    assert own[:6] == [4] * 6
+    assert "images shifted by up to 2 pixels: error" in out and "95 % interval" in out
+    # one of the three epochs
+    assert [row["epoch"] for row in metrics("trials")] == [1]
+
+
+@pytest.mark.slow
+def test_a_distance_that_is_given_is_not_compared_if_there_are_images_to_test_with(few):
+    assert few("--labels", "12", "--shift", "1", "--epochs", "1").status == 0
+    assert not Path("r/trials").exists()
+
+
+@pytest.mark.slow
+def test_of_few_labels_none_are_held_out_and_the_error_is_cross_validated(pretrain_call):
+    flags = ("--hidden", "10", "--epochs", "3", "--batch-size", "16", "--run-dir", "r")
+    status, out, err = pretrain_call("--data", "small.npz", *flags)
+    assert (status, err) == (0, "")
+    assert "110 of 110 images have labels" in out
+    assert "of 110 images, 95 % interval" in out and "no images were held out" in out
+
+
+@pytest.mark.slow
+def test_trials_are_not_repeated_by_a_resumed_run(few, pretrain_call, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "_Errors", None)  # fails after the trials
+        with pytest.raises(TypeError):
+            few("--labels", "12")
+    written = Path("r/trials/trials.json").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "_folds", None)
+        assert pretrain_call("--preset", "few-labels", "--resume", "--run-dir", "r").status == 0
+    assert Path("r/trials/trials.json").read_bytes() == written
+
+
+# ---- by default ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("--data small.npz", True),
+        ("--data small.npz --hidden 20 --seeds 2 --labels 30", True),
+        ("--data mnist.npz --shift 1", True),
+        ("", False),  # the tutorial's run
+        ("--data mnist", False),
+        ("--data digits --labels 100", False),
+        ("--data mnist.pkl.gz", False),
+        ("--data small.npz --corruption 0.2", False),
+        ("--data small.npz --compare", False),
+        ("--data small.npz --preset best", False),
+        ("--data small.npz --preset=large-rate", False),
+        ("--preset few-labels", True),
+        ("--data mnist --preset=few-labels", True),
+        ("--help", False),
+        ("--preset few-labels --help", True),
+    ],
+)
+def test_data_of_ones_own_train_a_ladder_unless_a_flag_is_the_stacks(here, flags, expected):
+    assert pretrain._wants_ladder(flags.split()) == expected
+
+
+def test_a_resumed_run_is_of_the_kind_that_it_was(few, pretrain_call, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "train", lambda run: None)
+        assert few("--labels", "12").status == 130
+    assert pretrain._wants_ladder(["--resume", "--run-dir", "r"])
+    assert not pretrain._wants_ladder(["--resume", "--run-dir", "elsewhere"])

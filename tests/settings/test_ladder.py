@@ -18,11 +18,8 @@ def test_the_defaults_are_the_authors_network_and_costs_for_100_labels():
     assert network.hidden == (1000, 500, 250, 250, 250) and network.noise == 0.3
     assert network.weights() == (1000, 10, 0.1, 0.1, 0.1, 0.1, 0.1)
     training = parsed().training
-    assert (training.learning_rate, training.batch_size, training.labelled_batch_size) == (
-        0.002,
-        100,
-        100,
-    )
+    assert (training.learning_rate, training.labelled_batch_size) == (0.002, 100)
+    assert parsed().resolved("pets", 10_000).batch_size == 100
 
 
 @pytest.mark.parametrize(
@@ -42,7 +39,8 @@ def test_the_last_weight_is_that_of_all_layers_above(flags, weights):
 
 def test_epochs_follow_the_number_of_images_unless_they_are_given():
     assert parsed().resolved("pets", 10_000).epochs == 75  # 7,500 updates
-    assert parsed().resolved("pets", 50).epochs == ladder.UPDATES  # fewer than a minibatch
+    few = parsed().resolved("pets", 50)  # fewer than a minibatch
+    assert (few.batch_size, few.epochs) == (50, ladder.UPDATES)
     assert parsed().resolved("pets", 10**9).epochs == 1
     assert parsed("--epochs", "3").resolved("pets", 10_000).epochs == 3
     assert parsed().resolved("pets", 100).data.data == "pets"
