@@ -67,8 +67,9 @@ class Recipe:
     batch_size: int
     optimizer: str = "adam"
     learning_rate: float = 1e-3
-    decay: Literal["none", "cosine"] = "none"
-    """``"cosine"``: the learning rate falls to zero along half a cosine, until the last update."""
+    decay: Literal["none", "cosine", "last third"] = "none"
+    """``"cosine"``: the learning rate falls to zero along half a cosine, until the last update.
+    ``"last third"``: it falls after every epoch from .67 of them on, linearly to zero."""
     shuffle: Shuffle = True
     steps: int | None = None
     """Number of minibatches in all, instead of epochs."""
@@ -78,13 +79,17 @@ class Recipe:
         batch_size = min(self.batch_size, n_images)
         per_epoch = n_images // batch_size
         steps = (self.epochs or 0) * per_epoch if self.steps is None else self.steps
-        optimizer = training.optimiser(self.optimizer, self.learning_rate)
+        epochs = -(-steps // per_epoch)
+        falling = (0.67 * epochs, epochs) if self.decay == "last third" else None
+        optimizer = training.optimiser(
+            self.optimizer, self.learning_rate, falling=falling, updates=per_epoch
+        )
         if self.decay == "cosine":
-            falling = optax.cosine_decay_schedule(1.0, steps)
-            optimizer = optax.chain(optimizer, optax.scale_by_schedule(falling))
+            cosine = optax.cosine_decay_schedule(1.0, steps)
+            optimizer = optax.chain(optimizer, optax.scale_by_schedule(cosine))
         return Stage(
             optimizer,
-            -(-steps // per_epoch),
+            epochs,
             batch_size,
             self.shuffle,
             own_data,
@@ -169,6 +174,7 @@ def fit(
     data: PyTree,
     keys: Sequence[jax.Array],
     watch: Watch | None = None,
+    labelled: PyTree = None,
 ) -> History:
     """Train all seeds in one program.
 
@@ -180,6 +186,7 @@ def fit(
         keys: One key per seed.
         watch: See `runs.stage.train`; the validation errors or costs that it adds to the metrics
             are returned.
+        labelled: See `training.fit`.
     """
     each = range(len(params))
     trained = stage.train(
@@ -188,6 +195,7 @@ def fit(
         data,
         jnp.stack(keys),
         watch,
+        labelled,
     )
     if trained is None:  # after Ctrl-C, with a checkpoint
         raise KeyboardInterrupt

@@ -16,12 +16,13 @@ from dae_jax.experiments import catalogue, claims, data, measures, models, repor
 from dae_jax.experiments.catalogue import EXPERIMENTS
 from dae_jax.experiments.claims import Improved, Reproduced, Shown, judged
 from dae_jax.experiments.experiment import VERSION, declaration, declared, fingerprint
+from dae_jax.experiments.ladder import Ladder
 from dae_jax.experiments.models import Autoencoder, Chosen, Finetuned, Model, Network, slug
 from helpers import ROOT, read_json, refused
 
 RESULTS = ROOT / "results"
-# A seed of these takes more than three minutes; others have ten.
-SLOW_SEEDS = {"contractive", "lenet"}
+# A seed of these takes more than three minutes, or more than an hour of a core; others have ten.
+SEEDS = {"contractive": 5, "lenet": 5, "ladder-100": 5, "ladder-1000": 3, "ladder-all": 3}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -41,7 +42,7 @@ def test_there_are_seeds_enough_for_every_claim(name):
     claims.check_seeds(experiment.claims, experiment.seeds)
     for claim in experiment.claims:
         if isinstance(claim, Reproduced) and not claim.exact:
-            assert len(experiment.seeds) >= (5 if name in SLOW_SEEDS else 10)
+            assert len(experiment.seeds) >= SEEDS.get(name, 10)
         if isinstance(claim, Improved):
             assert len(experiment.seeds) >= 3 and claim.differs and claim.chosen
 
@@ -89,7 +90,8 @@ def functions():
     }
 
 
-NAMES = {**functions(), **vars(models), **vars(data), **vars(claims), "Architecture": Architecture}
+NAMES = {**functions(), **vars(models), **vars(data), **vars(claims)}
+NAMES |= {"Architecture": Architecture, "Ladder": Ladder}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -206,6 +208,21 @@ def test_the_seed_of_a_network_decides_its_weights():
     first, again, second = (np.asarray(other(s).hidden[0].kernel[...]) for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != second).mean() > 0.99
+
+
+def test_the_ladder_networks_have_the_published_weights_and_noise():
+    def weights(name, called="ladder"):
+        model = EXPERIMENTS[name].models[called]
+        assert isinstance(model, Ladder) and model.hidden == (1000, 500, 250, 250, 250)
+        assert len(model.weights) == 7
+        return model.weights[:3], set(model.weights[3:]), model.noise, model.labels
+
+    assert weights("ladder-100") == ((1000, 10, 0.1), {0.1}, (0.3, 0.3), 100)
+    assert weights("ladder-1000") == ((2000, 20, 0.1), {0.1}, (0.3, 0.2), 1000)
+    assert weights("ladder-all") == ((1000, 1, 0.01), {0.01}, (0.3, 0.3), None)
+    assert weights("ladder-models", "full") == weights("ladder-100")
+    assert weights("ladder-models", "bottom") == ((5000, 0, 0), {0}, (0.3, 0.3), 100)
+    assert weights("ladder-models", "Gamma") == ((0, 0, 0), {0, 0.5}, (0.3, 0.3), 100)
 
 
 # ---- the committed reports -------------------------------------------------------------------

@@ -147,6 +147,18 @@ def test_a_cosine_over_steps_ends_with_the_last_of_them():
     np.testing.assert_allclose(steps, [*expected, 0], atol=1e-6)
 
 
+def test_the_last_third_falls_after_each_epoch_to_zero():
+    stage = Recipe(10, 50, "sgd", 0.5, decay="last third").stage(100, Place())
+    params, ones = jnp.zeros(3), jnp.ones(3)
+    state, steps = stage.optimizer.init(params), []
+    for _ in range(20):
+        updates, state = stage.optimizer.update(ones, state, params)
+        steps.append(-float(updates[0]))
+    # after epoch e > .67 E, the rate is (E - e) / (E - .67 E) of the first
+    rates = [min(1, (10 - e) / 3.3) for e in range(10)]
+    np.testing.assert_allclose(steps, np.repeat(rates, 2) * 0.5, rtol=1e-5)
+
+
 def test_a_batch_is_at_most_all_images():
     assert Recipe(2, 50).stage(30, Place()).batch_size == 30
 
