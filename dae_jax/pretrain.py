@@ -87,8 +87,8 @@ def _ladder(argv: Sequence[str]) -> int:
     if trained is None:
         return 130
     first = runs.labelled(run.dataset, settings, 0)
-    trials = [trial._asdict() for trial in trained.trials]
-    stack_report.finish(run, [runs.STAGE], [], Tuned(trained.models, None), first, trials=trials)
+    tuned = Tuned(trained.models, None)
+    stack_report.finish(run, [runs.STAGE], [], tuned, first, **trained.about)
     return 0
 
 

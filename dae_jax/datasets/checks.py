@@ -14,12 +14,10 @@ __all__ = [
     "check_labels",
     "check_range",
     "check_shift",
-    "check_spread",
+    "check_varied",
     "in_words",
     "with_unlabelled",
 ]
-
-SPREAD, SOME = 20, 1_000
 
 
 def check_range(
@@ -164,31 +162,19 @@ def check_budget(dataset: Dataset, budget: int) -> None:
         )
 
 
-def check_spread(name: str, images: np.ndarray, pixel_scale: float, noise: float) -> None:
-    """Check that images differ, and that noise is neither nothing nor everything beside them.
+def check_varied(name: str, images: np.ndarray) -> None:
+    """Check that images differ.
 
     Args:
         name: The name of the data set, for the error.
         images: The images to train on, (n, pixels).
-        pixel_scale: Divisor of integer pixels.
-        noise: The standard deviation of the noise; 0 is not compared.
 
     Raises:
-        InputError: All images are the same, or their pixels' standard deviation and that of the
-            noise differ by more than a factor of `SPREAD`.
+        InputError: All images are the same.
     """
     if (images == images[0]).all():
         got = f"{len(images):,} that are all the same"
         raise InputError(f"images of {name}", expected="images that differ", got=got)
-    scale = pixel_scale if np.issubdtype(images.dtype, np.integer) else 1
-    spread = float(images[:SOME].std(dtype=np.float64)) / scale
-    if noise and not 1 / SPREAD <= spread / noise <= SPREAD:
-        raise InputError(
-            f"pixels of {name}",
-            expected=f"a standard deviation like that of the noise, {noise:g}",
-            got=f"{spread:.4g}",
-            do=f"scale them to [0, 1], or pass --noise {spread:.2g}",
-        )
 
 
 def check_comparison(dataset: Dataset, budgets: Sequence[int | str], n_seeds: int) -> None:

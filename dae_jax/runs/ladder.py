@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, Real
 
 from dae_jax import autoencoder, corruption, evaluation, ladder, training
 from dae_jax.datasets import Dataset, Split, checks
@@ -23,58 +23,46 @@ from dae_jax.errors import InputError
 from dae_jax.files import write_whole
 from dae_jax.objectives import AnyArray
 from dae_jax.runs import run as runs
-from dae_jax.runs import saved, stage
+from dae_jax.runs import saved, shifts, stage
 from dae_jax.runs.run import Member, Run
 from dae_jax.runs.stack import INIT, keys
 from dae_jax.runs.stage import Place, Stage
 from dae_jax.settings.ladder import Data, Settings
-from dae_jax.stacked import Classifier
+from dae_jax.stacked import Classifier, Layer
 from dae_jax.training import Report, Watch, member
 
 __all__ = [
     "STAGE",
+    "Inputs",
     "Trained",
-    "Trial",
     "begin",
-    "compare_shifts",
+    "inputs",
     "labelled",
     "predictor",
-    "shifts",
     "train",
 ]
 
-STAGE, TRIALS = "ladder", "trials"
-"""The stage whose network is kept, and the one that compares shifts: the names of their folders."""
+STAGE, FOLDS = "ladder", "folds"
+"""The stage whose network is kept, and the one of cross-validation: the names of their folders."""
 MOST = 10_000
-"""Images whose statistics prediction normalises with."""
-FURTHEST = 2  # pixels
-FOLDS = 3
-ENOUGH = 100  # validation images, instead of cross-validation
+"""Images whose statistics the inputs are standardised and predictions normalised with."""
+N_FOLDS = 3
 FEW = 1_000  # labelled images, of which none are held out
 
 
-class Trial(NamedTuple):
-    """The errors of networks whose images are shifted so far."""
-
-    shift: int
-    wrong: int
-    n: int
-    networks: int
-
-    def in_words(self) -> str:
-        """The error rate and its interval."""
-        low, high = evaluation.error_interval(self.wrong, self.n)
-        return (
-            f"images shifted by up to {self.shift} pixels: error {self.wrong / self.n:.2%} of "
-            f"{self.n:,} images, 95 % interval {low:.2%} to {high:.2%}"
-        )
-
-
 class Trained(NamedTuple):
-    """Each member's classifier, and the trials that chose how far images are shifted."""
+    """Each member's classifier, and what the report says of their training."""
 
     models: list[Classifier]
-    trials: list[Trial]
+    about: dict[str, Any]
+
+
+class Inputs(NamedTuple):
+    """What makes inputs of mean 0 and variance 1 from pixels; see `inputs`."""
+
+    mean: Float[AnyArray, ""]
+    spread: Float[AnyArray, ""]  # a standard deviation
+    pixel_scale: Float[AnyArray, ""]
 
 
 class _One(NamedTuple):
@@ -106,7 +94,7 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     if d.labels is not None:
         checks.check_budget(dataset, d.labels)
     images = dataset.pretraining_images
-    checks.check_spread(dataset.name, images, d.pixel_scale, settings.network.noise)
+    checks.check_varied(dataset.name, images)
     resolved = settings.resolved(dataset.name, len(images))
     if resolved.batch_size > len(images):
         expected = f"at most {len(images)}, the training images"
@@ -134,68 +122,76 @@ def train(run: Run[Settings]) -> Trained | None:
 
     The weights after the last epoch, when the rate has fallen to 0, are kept: a choice of the epoch
     by a few validation images would be worse. Unless the settings say how far images are shifted,
-    or if there are no images to validate or to test with, networks are first compared on images
-    that they did not learn from; see `compare_shifts`.
+    it is tried; see `shifts.compare`. If no images are held out, the error is estimated by
+    cross-validation.
     """
     s, dataset = run.settings, run.dataset
-    held_out = any(len(part.images) for part in (dataset.valid, dataset.test))
     shift, trials = s.training.shift, []
-    if shift is None or not held_out:
-        compared = compare_shifts(run, shifts(dataset) if shift is None else [shift])
-        if compared is None:
+    if shift is None:
+        shift, trials = _choose_shift(run)
+    crossed = None
+    if not any(len(part.images) for part in (dataset.valid, dataset.test)):
+        crossed = _cross_validate(run, shift)
+        if crossed is None:
             return None
-        trials = compared
-        shift = min(trials, key=lambda trial: trial.wrong).shift
     each = [_One(seed, shift, labelled(dataset, s, i)) for i, seed in enumerate(s.seeds)]
     valid, watch = dataset.valid, None
     if len(valid.images) and valid.labels is not None:
-        watch = _Errors(valid, dataset.pretraining_images, run.pixel_scale)
+        images = dataset.pretraining_images
+        watch = _Errors(valid, images, inputs(images, run.pixel_scale))
     models = _fit(run, each, s.epochs, run.place(STAGE, run.folder / STAGE), watch)
-    return None if models is None else Trained(models, trials)
+    about = {"shift": shift, "trials": trials, "cross_validation": crossed}
+    return None if models is None else Trained(models, about)
 
 
-def shifts(dataset: Dataset) -> list[int]:
-    """The distances, in pixels, to choose from: 0, and 2 if the images are large enough for it."""
-    shape = dataset.image_shape
-    return [0, FURTHEST] if shape is not None and min(shape[:2]) >= 4 * FURTHEST else [0]
+def _choose_shift(run: Run[Settings]) -> tuple[int, list[dict[str, int]]]:
+    """The distance with the fewest errors, the first of equals, and all trials."""
+    shape = run.dataset.image_shape
+    distances = shifts.candidates(shape)
+    if len(distances) == 1:
+        return distances[0], []
+    assert shape is not None
+    own = labelled(run.dataset, run.settings, 0)
+    trials = shifts.compare(own, run.dataset.valid, shape, distances)
+    if not trials:
+        return 0, []
+    best = min(trials, key=lambda trial: trial.wrong).shift
+    errors = ", ".join(trial.in_words() for trial in trials)
+    print(
+        f"images are {f'shifted by up to {best} pixels' if best else 'not shifted'}: the error of "
+        f"an SVM that learns from the labelled ones {errors}"
+    )
+    return best, [trial._asdict() for trial in trials]
 
 
-def compare_shifts(run: Run[Settings], furthest: Sequence[int]) -> list[Trial] | None:
-    """Count the errors of networks whose images are shifted so far, after a third of the epochs.
+def _cross_validate(run: Run[Settings], shift: int) -> dict[str, int] | None:
+    """Count the errors of networks on labelled images that they did not learn from; None: Ctrl-C.
 
-    They are counted on the validation images if there are at least `ENOUGH` of them. Otherwise, by
-    cross-validation: each of `FOLDS` networks is tested on the labelled images that it did not
-    learn from. All networks train in one program, from the first seed.
-
-    Returns:
-        One trial for each distance; None after Ctrl-C.
+    Each of `N_FOLDS` networks of the first seed, all trained in one program, is tested on its share
+    of the labelled images. They train for a third of the epochs.
     """
-    s, valid = run.settings, run.dataset.valid
-    file = run.folder / TRIALS / "trials.json"
+    s = run.settings
+    file = run.folder / FOLDS / "errors.json"
     if run.finished(file):
-        return [Trial(**row) for row in json.loads(file.read_text())]
-    own = labelled(run.dataset, s, 0)
-    assert own.labels is not None
-    pairs = [(own, valid)] if _enough(valid) else _folds(own)
-    each = [_One(s.seeds[0], shift, part) for shift in furthest for part, _ in pairs]
-    place = run.place("choice of shifts", run.folder / TRIALS)
+        return json.loads(file.read_text())
+    pairs = _folds(labelled(run.dataset, s, 0))
+    each = [_One(s.seeds[0], shift, part) for part, _ in pairs]
+    place = run.place("cross-validation", run.folder / FOLDS)
     models = _fit(run, each, max(1, round(s.epochs / 3)), place)
     if models is None:
         return None
-    trials = []
-    for i, shift in enumerate(furthest):
-        wrong = n = 0
-        for model, (_, (images, labels)) in zip(models[i * len(pairs) :], pairs, strict=False):
-            scores = evaluation.apply(saved.logits("relu"), model, images, run.pixel_scale)
-            wrong, n = wrong + int(np.sum(scores.argmax(axis=1) != labels)), n + len(images)
-        trials.append(Trial(shift, wrong, n, len(pairs)))
-        print(trials[-1].in_words())
-    write_whole(file, json.dumps([trial._asdict() for trial in trials], indent=2) + "\n")
-    return trials
-
-
-def _enough(valid: Split) -> bool:
-    return valid.labels is not None and len(valid.images) >= ENOUGH
+    wrong = n = 0
+    for model, (_, (images, labels)) in zip(models, pairs, strict=True):
+        scores = evaluation.apply(saved.logits("relu"), model, images, run.pixel_scale)
+        wrong, n = wrong + int(np.sum(scores.argmax(axis=1) != labels)), n + len(images)
+    low, high = evaluation.error_interval(wrong, n)
+    print(
+        f"cross-validation, {N_FOLDS} networks, a third of the epochs: error {wrong / n:.2%} of "
+        f"{n:,} images, 95 % interval {low:.2%} to {high:.2%}"
+    )
+    result = {"wrong": wrong, "n": n, "networks": N_FOLDS}
+    write_whole(file, json.dumps(result, indent=2) + "\n")
+    return result
 
 
 def _folds(own: Split) -> list[tuple[Split, Split]]:
@@ -205,8 +201,8 @@ def _folds(own: Split) -> list[tuple[Split, Split]]:
     turn = np.empty(len(labels), int)  # the classes in turn, dealt out like cards
     turn[np.argsort(labels, kind="stable")] = np.arange(len(labels))
     pairs = []
-    for k in range(FOLDS):
-        out = turn % FOLDS == k
+    for k in range(N_FOLDS):
+        out = turn % N_FOLDS == k
         pairs.append((Split(images[~out], labels[~out]), Split(images[out], labels[out])))
     fewest = min(len(part.images) for part, _ in pairs)  # all members need as many
     return [(Split(a[:fewest], b[:fewest]), test) for (a, b), test in pairs]
@@ -223,6 +219,7 @@ def _fit(
     s, dataset, t = run.settings, run.dataset, run.settings.training
     images, n_classes = dataset.pretraining_images, dataset.train.n_classes
     updates, seeds = len(images) // s.batch_size, [one.seed for one in each]
+    by = inputs(images, run.pixel_scale)
     optimizer = training.optimiser(
         "adam", t.learning_rate, falling=(2 / 3 * epochs, epochs), updates=updates
     )
@@ -238,7 +235,7 @@ def _fit(
             labelled_batch_size=min(t.labelled_batch_size, len(each[0].labelled.images)),
         ),
         *training.sweep(
-            _costs(run, [one.shift for one in each]),
+            _costs(run, [one.shift for one in each], by),
             [ladder.init(key, widths) for key in keys(seeds, INIT)],
             optimizer,
         ),
@@ -252,32 +249,53 @@ def _fit(
     if trained is None:
         return None
     params = jax.device_get(trained.state.params)
-    models = [predictor(member(params, i), images, run.pixel_scale) for i in range(len(each))]
+    models = [predictor(member(params, i), images, by) for i in range(len(each))]
     return jax.device_get(models)
 
 
-def predictor(params: ladder.Params, images: np.ndarray, pixel_scale: float) -> Classifier:
-    """The classifier of a network, normalised with the statistics of the first training images.
+def inputs(images: np.ndarray, pixel_scale: float) -> Inputs:
+    """The mean and the spread of all pixels of the first training images, `MOST` at most.
+
+    Noise and costs of the pixels have the same meaning for all data then, as those of the layers
+    above have, which are normalised.
+    """
+    scale = pixel_scale if np.issubdtype(images.dtype, np.integer) else 1.0
+    some = images[:MOST]
+    mean, spread = some.mean(dtype=np.float64), some.std(dtype=np.float64)
+    return Inputs(mean / scale, spread / scale, np.asarray(pixel_scale))
+
+
+def standardised(
+    images: Real[AnyArray, "images pixels"], by: Inputs
+) -> Float[AnyArray, "images pixels"]:
+    """Images as the network sees them."""
+    return (autoencoder.pixels(images, by.pixel_scale) - by.mean) / by.spread
+
+
+def predictor(params: ladder.Params, images: np.ndarray, by: Inputs) -> Classifier:
+    """The classifier of pixels, normalised with the statistics of the first training images.
 
     Args:
         params: The network.
         images: Training images, with or without labels; the first `MOST` of them are used.
-        pixel_scale: Divisor of integer pixels.
+        by: How they are standardised, which becomes part of the first layer.
     """
-    return _predictor(params, images[:MOST], pixel_scale)
+    return _predictor(params, images[:MOST], by)
 
 
 @jax.jit
-def _predictor(params: ladder.Params, images: Array, pixel_scale: Array) -> Classifier:
-    x = autoencoder.pixels(images, pixel_scale)
-    return ladder.classifier(params, ladder.statistics(params, x))
+def _predictor(params: ladder.Params, images: Array, by: Inputs) -> Classifier:
+    x = standardised(images, by)
+    first, *hidden = (model := ladder.classifier(params, ladder.statistics(params, x))).hidden
+    W = first.W / by.spread
+    return model._replace(hidden=(Layer(W, first.b - by.mean * W.sum(axis=0)), *hidden))
 
 
 class _Errors(Watch):
     """A watch that computes validation errors, for the metrics; it chooses nothing."""
 
-    def __init__(self, valid: Split, images: np.ndarray, pixel_scale: float):
-        self._valid, self._images, self._scale = valid, images, pixel_scale
+    def __init__(self, valid: Split, images: np.ndarray, by: Inputs):
+        self._valid, self._images, self._by = valid, images, by
 
     def after(self, report: Report) -> dict[str, Any]:
         """Compute the errors after an epoch."""
@@ -285,9 +303,9 @@ class _Errors(Watch):
         assert labels is not None
         errors = []
         for i in range(report.cost.size):
-            model = predictor(member(report.state.params, i), self._images, self._scale)
-            logits = saved.logits("relu")
-            errors.append(evaluation.error_rate(logits, model, images, labels, self._scale))
+            model = predictor(member(report.state.params, i), self._images, self._by)
+            logits, scale = saved.logits("relu"), float(self._by.pixel_scale)
+            errors.append(evaluation.error_rate(logits, model, images, labels, scale))
         return {"valid_error": errors}
 
 
@@ -300,36 +318,33 @@ def labelled(dataset: Dataset, settings: Settings, i: int) -> Split:
     return Split(images[draw], labels[draw])
 
 
-def _costs(run: Run[Settings], furthest: Sequence[int]) -> list[Callable[..., Any]]:
+def _costs(run: Run[Settings], furthest: Sequence[int], by: Inputs) -> list[Callable[..., Any]]:
     """The cost of each member; the distances that images are shifted are numbers of the cost."""
     network = run.settings.network
     weights = network.weights()
-    cost: Callable[..., Any] = partial(ladder.cost, weights=weights)
-    numbers = {"noise": np.full(len(weights), network.noise), "pixel_scale": run.pixel_scale}
-    if not any(furthest):
-        return [training.bind(cost, **numbers)] * len(furthest)
-    assert run.dataset.image_shape is not None
-    cost = partial(_shifted, cost=cost, image_shape=run.dataset.image_shape)
-    return [training.bind(cost, furthest=shift, **numbers) for shift in furthest]
+    shape = run.dataset.image_shape if any(furthest) else None
+    cost = partial(_prepared, cost=partial(ladder.cost, weights=weights), image_shape=shape)
+    noise = network.noises()
+    return [training.bind(cost, noise=noise, by=by, furthest=shift) for shift in furthest]
 
 
-def _shifted(
+def _prepared(
     params: ladder.Params,
     batch: tuple[Array, tuple[Array, Array]],
     key: Key[Array, ""],
     *,
     cost: Callable[..., Array],
-    image_shape: Sequence[int],
+    image_shape: Sequence[int] | None,
+    by: Inputs,
     furthest: Float[AnyArray, ""],
-    **numbers: Any,
+    noise: Float[AnyArray, "layers"],
 ) -> Array:
-    """The cost of images that are shifted first, with and without labels; see `corruption.shift`.
-
-    Its six parameters are a cost's three, two that select code, and a number.
-    """
-    pixels = jnp.asarray(furthest, int)
-    moving, moving_labelled, rest = jax.random.split(key, 3)
+    """The cost of images that are shifted, unless there is no `image_shape`, and standardised."""
     unlabelled, (images, labels) = batch
-    shifted = corruption.shift(moving, unlabelled, image_shape, pixels)
-    with_labels = corruption.shift(moving_labelled, images, image_shape, pixels), labels
-    return cost(params, (shifted, with_labels), rest, **numbers)
+    if image_shape is not None:
+        moving, moving_labelled, key = jax.random.split(key, 3)
+        pixels = jnp.asarray(furthest, int)
+        unlabelled = corruption.shift(moving, unlabelled, image_shape, pixels)
+        images = corruption.shift(moving_labelled, images, image_shape, pixels)
+    both = standardised(unlabelled, by), (standardised(images, by), labels)
+    return cost(params, both, key, noise=noise, pixel_scale=by.pixel_scale)

@@ -38,11 +38,17 @@ class Network:
         250,
     )
     """Number of units of each layer, from the images up."""
-    noise: float = 0.3
-    """Standard deviation of the noise at the images and at every layer, at least 0."""
-    denoising: Annotated[tuple[float, ...], arg(metavar="WEIGHT [WEIGHT ...]")] = (1000, 10, 0.1)
+    noise: Annotated[tuple[float, float], arg(metavar="IMAGES LAYERS")] = (1.0, 0.3)
+    """Standard deviations of the noise at the images and at every layer, at least 0, in units of
+    those of the pixels and of the units: the images too are standardised."""
+    denoising: Annotated[tuple[float, ...], arg(metavar="WEIGHT [WEIGHT ...]")] = (100, 10, 0.1)
     """Weights of the denoising costs, from the images up, at least 0; the last one is that of all
-    layers above. 0 0 0 0 0 0 0.5 is the Gamma model, 5000 0 the bottom one."""
+    layers above. 0 0 0 0 0 0 0.5 is the Gamma model, 500 0 the bottom one."""
+
+    def noises(self) -> tuple[float, ...]:
+        """The noise of each layer, from the images to the softmax."""
+        at_images, at_layers = self.noise
+        return (at_images, *[at_layers] * (len(self.hidden) + 1))
 
     def weights(self) -> tuple[float, ...]:
         """The weight of each layer, from the images to the softmax.
@@ -58,8 +64,9 @@ class Network:
         if not self.hidden or min(self.hidden) < 1:
             got = " ".join(map(str, self.hidden)) or "none"
             raise InputError("--hidden", expected="a width of at least 1 for each layer", got=got)
-        if not (self.noise >= 0 and math.isfinite(self.noise)):
-            raise InputError("--noise", expected="at least 0", got=self.noise)
+        for noise in self.noise:
+            if not (noise >= 0 and math.isfinite(noise)):
+                raise InputError("--noise", expected="two numbers of at least 0", got=noise)
         levels = len(self.hidden) + 2
         if not 1 <= len(self.denoising) <= levels:
             expected = f"1 to {levels} weights: the images, {levels - 2} layers and the softmax"
@@ -88,9 +95,10 @@ class Training:
     labelled_batch_size: int = 100
     """Labelled images beside them, at most; if there are fewer, all of them."""
     shift: Annotated[
-        int | None, arg(metavar="PIXELS", help_behavior_hint="(default: 0 or 2, by trial)")
+        int | None, arg(metavar="PIXELS", help_behavior_hint="(default: by trial)")
     ] = None
-    """Shift each image by up to so many pixels, vertically and horizontally, anew every time."""
+    """Shift each image by up to so many pixels, vertically and horizontally, anew every time. By
+    default a fourteenth of its side, if that helps an SVM that learns from the labelled images."""
 
     def check(self) -> None:
         """Check the range of each setting."""

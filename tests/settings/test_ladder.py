@@ -13,10 +13,11 @@ def parsed(*argv):
     return shared.parse(Settings, ["--preset", "few-labels", *argv])
 
 
-def test_the_defaults_are_the_authors_network_and_costs_for_100_labels():
+def test_the_defaults_are_the_authors_network_and_nearly_their_costs():
     network = parsed().network
-    assert network.hidden == (1000, 500, 250, 250, 250) and network.noise == 0.3
-    assert network.weights() == (1000, 10, 0.1, 0.1, 0.1, 0.1, 0.1)
+    assert network.hidden == (1000, 500, 250, 250, 250) and network.noise == (1, 0.3)
+    assert network.weights() == (100, 10, 0.1, 0.1, 0.1, 0.1, 0.1)
+    assert network.noises() == (1, *[0.3] * 6)
     training = parsed().training
     assert (training.learning_rate, training.labelled_batch_size) == (0.002, 100)
     assert parsed().resolved("pets", 10_000).batch_size == 100
@@ -56,8 +57,9 @@ def test_settings_survive_json():
     ("flags", "words"),
     [
         ("--hidden 10 0", "--hidden: expected a width of at least 1"),
-        ("--noise -1", "--noise: expected at least 0"),
-        ("--noise nan", "--noise: expected at least 0"),
+        ("--noise -1 0", "--noise: expected two numbers of at least 0"),
+        ("--noise 1 nan", "--noise: expected two numbers of at least 0"),
+        ("--noise 1", "--noise"),
         ("--denoising 1 2 3 4 5 6 7 8", "--denoising: expected 1 to 7 weights"),
         ("--denoising 1 -2", "--denoising: expected weights of at least 0"),
         ("--epochs 0", "--epochs"),
