@@ -14,6 +14,7 @@ from dae_jax import autoencoder
 __all__ = [
     "CHUNK",
     "apply",
+    "confusion",
     "dead",
     "error_interval",
     "error_rate",
@@ -78,6 +79,22 @@ def error_rate(
     """
     predicted = apply(logits, params, images, pixel_scale).argmax(axis=1)
     return float(np.mean(predicted != np.asarray(labels)))
+
+
+def confusion(labels: ArrayLike, predicted: ArrayLike, n_classes: int) -> NDArray[np.int64]:
+    """The confusion matrix: images of each true class (row) by predicted class (column), (K, K).
+
+    Args:
+        labels: True classes, (n,), 0 .. K-1, at least one.
+        predicted: Predicted classes, (n,), 0 .. K-1.
+        n_classes: K.
+
+    >>> confusion([0, 0, 1], [0, 1, 1], 2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    from sklearn.metrics import confusion_matrix
+
+    return confusion_matrix(labels, predicted, labels=range(n_classes))
 
 
 def error_interval(wrong: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -5,6 +5,7 @@ Every function imports matplotlib itself, so that importing this module costs no
 
 import io
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,43 +82,76 @@ def _pretraining(axes: "Axes", layers: Sequence[Sequence[Mapping[str, Any]]]) ->
         axes.legend(frameon=False)
 
 
-def confusion_matrix(
-    labels: ArrayLike, predicted: ArrayLike, class_names: Sequence[str]
-) -> "Figure":
-    """The confusion matrix: number of images of each true class (row) and predicted class (column).
+def confusion_matrix(counts: ArrayLike, class_names: Sequence[str]) -> "Figure":
+    """The confusion matrix: images of each true class (row) by predicted class (column).
+
+    The diagonal is blue and errors are orange, by their share of the row. The right side says each
+    class's error rate.
 
     Args:
-        labels: True classes, (n,), 0 .. K-1.
-        predicted: Predicted classes, (n,), 0 .. K-1.
-        class_names: The K names. Counts and names are written out for at most 30 classes.
+        counts: Numbers of images, (K, K).
+        class_names: The K names. They and the error rates are written out for at most 60 classes;
+            in the cells, counts and rates for at most 12 and rates alone for at most 24.
 
     Returns:
         The figure; its title gives the number of errors.
     """
-    from sklearn.metrics import confusion_matrix
+    from matplotlib.colors import PowerNorm
 
-    n = len(class_names)
-    counts = confusion_matrix(labels, predicted, labels=range(n))
-    side = max(4.0, 0.42 * n)
-    figure = _figure(side + 0.6, side)
+    counts = np.asarray(counts)
+    n, tested, right = len(counts), counts.sum(axis=1), np.eye(len(counts), dtype=bool)
+    shares = np.divide(counts, tested[:, None], out=np.zeros((n, n)), where=tested[:, None] > 0)
+    side = max(3.2, n * (0.6 if n <= 12 else 0.4 if n <= 24 else 0.22 if n <= 60 else 0.1))
+    figure = _figure(side + 2.6, side + 1.2)
     axes = figure.subplots()
-    # Only errors are coloured: the counts on the diagonal are so much larger that they would hide
-    # the differences between the others.
-    errors = counts * (1 - np.eye(n, dtype=int))
-    axes.imshow(errors, cmap="Oranges", vmin=0, vmax=max(1, errors.max()) * 1.6)
-    if n <= 30:
-        for (i, j), count in np.ndenumerate(counts):
-            if count:
-                colour = "0.45" if i == j else "black"
-                axes.text(j, i, count, ha="center", va="center", fontsize=8, color=colour)
-        axes.set_xticks(range(n), class_names, rotation=90 if max(map(len, class_names)) > 2 else 0)
-        axes.set_yticks(range(n), class_names)
+    axes.set_facecolor("0.85")  # of the rows of classes without images
+    unseen = np.broadcast_to(tested[:, None] == 0, (n, n))
+    # The square root, since an error of a few per cent would not be seen beside one of 50.
+    errors = axes.imshow(
+        np.ma.masked_array(shares, right | unseen), cmap="Oranges", norm=PowerNorm(0.5, 0, 1)
+    )
+    correct = axes.imshow(np.ma.masked_array(shares, ~right | unseen), cmap="Blues", vmin=0, vmax=1)
+    if n <= 24:
+        for i, j in np.argwhere((counts > 0) | (right & ~unseen)):
+            image = correct if i == j else errors
+            red, green, blue, _ = image.to_rgba(shares[i, j])
+            dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
+            percent = 100 * shares[i, j]
+            words = f"{counts[i, j]:,}\n{percent:.1f} %" if n <= 12 else f"{percent:.0f} %"
+            how: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
+            axes.text(j, i, words, color="white" if dark else "black", **how)
+    else:
+        label = "errors, as a share of the true class"
+        figure.colorbar(errors, ax=axes, shrink=0.5, label=label, format=lambda x, _: f"{x:.0%}")
+    _name_classes(axes, class_names, tested, tested - counts.diagonal())
+    wrong, total = int(counts[~right].sum()), int(counts.sum())
     axes.set(
         xlabel="predicted class",
         ylabel="true class",
-        title=f"{errors.sum():,} of {counts.sum():,} wrong",
+        title=f"{wrong:,} of {total:,} wrong ({100 * wrong / max(1, total):.2f} %)",
     )
     return figure
+
+
+def _name_classes(
+    axes: "Axes", class_names: Sequence[str], tested: np.ndarray, wrong: np.ndarray
+) -> None:
+    """Write the names of the classes beside a matrix, and their error rates on the right."""
+    n = len(class_names)
+    if n > 60:
+        return
+    rates = [
+        f"{100 * w / m:.1f} % of {m:,}" if m else "no images"
+        for w, m in zip(wrong, tested, strict=True)
+    ]
+    # A long name would leave no room for the matrix.
+    names = [_drawable(name if len(name) <= 20 else f"{name[:19]}…") for name in class_names]
+    how: dict[str, Any] = {"parse_math": False, "fontsize": 10 if n <= 24 else 8}
+    axes.set_xticks(range(n), names, rotation=90 if max(map(len, names)) > 2 else 0, **how)
+    axes.set_yticks(range(n), names, **how)
+    beside = axes.secondary_yaxis("right")
+    beside.set_yticks(range(n), rates, **how)
+    beside.set_ylabel("error of the class")
 
 
 def captioned_images(
@@ -142,7 +176,7 @@ def captioned_images(
     for axes, image, caption in zip(grid, np.asarray(images), captions, strict=False):
         picture = image.reshape(image_shape or (1, -1))
         axes.imshow(picture.clip(0, 1), cmap="gray", vmin=0, vmax=1, aspect="auto")
-        axes.set_title(caption, fontsize=8, pad=2)
+        axes.set_title(_drawable(caption), fontsize=8, pad=2, parse_math=False)
     return figure
 
 
@@ -267,7 +301,9 @@ def save(path: Path, figure: "Figure", about: Mapping[str, Any]) -> Path:
         InputError: The file cannot be written.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, metadata={"dae_jax": json.dumps(about)})
+    with warnings.catch_warnings():  # a box instead of a letter that the font lacks will do
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(buffer, format="png", dpi=120, metadata={"dae_jax": json.dumps(about)})
     return write_whole(path, buffer.getvalue())
 
 
@@ -275,6 +311,11 @@ def _figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def _drawable(name: str) -> str:
+    """A name without the bytes of a file name that are no text, which matplotlib refuses."""
+    return name.encode(errors="replace").decode()
 
 
 def _epochs(rows: Sequence[Mapping[str, Any]]) -> list[int]:

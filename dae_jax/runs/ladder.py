@@ -22,8 +22,8 @@ from dae_jax.datasets.loading import has_fixed_split
 from dae_jax.errors import InputError
 from dae_jax.files import write_whole
 from dae_jax.objectives import AnyArray
+from dae_jax.runs import estimates, saved, shifts, stage
 from dae_jax.runs import run as runs
-from dae_jax.runs import saved, shifts, stage
 from dae_jax.runs.run import Member, Run
 from dae_jax.runs.stack import INIT, keys
 from dae_jax.runs.stage import Place, Stage
@@ -184,11 +184,8 @@ def _cross_validate(run: Run[Settings], shift: int) -> dict[str, int] | None:
     for model, (_, (images, labels)) in zip(models, pairs, strict=True):
         scores = evaluation.apply(saved.logits("relu"), model, images, run.pixel_scale)
         wrong, n = wrong + int(np.sum(scores.argmax(axis=1) != labels)), n + len(images)
-    low, high = evaluation.error_interval(wrong, n)
-    print(
-        f"cross-validation, {N_FOLDS} networks, a third of the epochs: error {wrong / n:.2%} of "
-        f"{n:,} images, 95 % interval {low:.2%} to {high:.2%}"
-    )
+    error = estimates.in_words(wrong, n)
+    print(f"cross-validation, {N_FOLDS} networks, a third of the epochs: error {error}")
     result = {"wrong": wrong, "n": n, "networks": N_FOLDS}
     write_whole(file, json.dumps(result, indent=2) + "\n")
     return result
@@ -324,7 +321,7 @@ def _costs(run: Run[Settings], furthest: Sequence[int], by: Inputs) -> list[Call
     weights = network.weights()
     shape = run.dataset.image_shape if any(furthest) else None
     cost = partial(_prepared, cost=partial(ladder.cost, weights=weights), image_shape=shape)
-    noise = network.noises()
+    noise = np.array(network.noises())
     return [training.bind(cost, noise=noise, by=by, furthest=shift) for shift in furthest]
 
 

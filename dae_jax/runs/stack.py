@@ -59,7 +59,7 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     checks.check_shift(dataset, f.shift)
     if settings.comparison.compare:
         checks.check_comparison(dataset, settings.comparison.labels, settings.running.seeds)
-    training.optimiser(f.finetune_optimizer, f.finetune_learning_rate)  # checks its name
+    training.optimiser(f.finetune_optimizer, f.rate)  # checks its name
     if d.unlabelled is not None:
         dataset = checks.with_unlabelled(dataset, d.unlabelled, d.image_size)
     images, labelled = dataset.pretraining_images, dataset.train.images
@@ -230,7 +230,7 @@ def finetune(
     batch_size = min(how.finetune_batch_size, n)
     optimizer = training.optimiser(
         how.finetune_optimizer,
-        how.finetune_learning_rate,
+        how.rate,
         decay=how.learning_rate_decay,
         updates=n // batch_size,
         weight_decay=how.weight_decay,
@@ -247,7 +247,7 @@ def finetune(
             batch_size,
             how.finetune_shuffle,
             own_data,
-            f"--finetune-learning-rate, which is {how.finetune_learning_rate:g}",
+            f"--finetune-learning-rate, which is {how.rate:g}",
             place,
         ),
         *training.sweep([cost for _ in each], models, optimizer),

@@ -13,7 +13,7 @@ from dae_jax.autoencoder import AnyParams
 from dae_jax.datasets import Split
 from dae_jax.figures import plots
 from dae_jax.files import write_whole
-from dae_jax.runs import baselines, saved
+from dae_jax.runs import baselines, estimates, saved
 from dae_jax.runs.checkpoints import read_metrics
 from dae_jax.runs.run import Run
 from dae_jax.runs.stack import Tuned
@@ -22,6 +22,7 @@ from dae_jax.stacked import Classifier, Layer
 
 __all__ = ["finish", "spread"]
 
+ERRORS = {"valid": "validation error", "test": "test error"}
 Rows = list[dict[str, Any]]
 AnyRun = Run[pretrain.Settings] | Run[ladder.Settings]
 
@@ -50,7 +51,7 @@ def finish(
         layers: The pretrained layers, their leaves with the axis of members; none of a ladder.
         tuned: The trained classifiers.
         labelled: The labelled images that the first member learned from, for the baselines.
-        **more: What else the report holds.
+        **more: What else the report holds, such as a ladder's cross-validation.
     """
     metrics = {name: read_metrics(run.folder / name / "metrics.jsonl") for name in names}
     seconds = {name: float(sum(row["seconds"] for row in rows)) for name, rows in metrics.items()}
@@ -76,10 +77,13 @@ def finish(
             "figures": [str(path.relative_to(run.folder)) for path in paths],
         }
         write_whole(folder / "results.json", json.dumps(result, indent=2) + "\n")
-        print(f"{folder / saved.CLASSIFIER}  {_in_words(result)}")
+        print(folder / saved.CLASSIFIER, *_in_words(result), sep="\n  ")
         results.append(result)
     beside = _baselines(run, labelled, results)
-    _write_report(run, results, seconds, {"baselines": beside, **more})
+    warnings = _warnings(run, labelled, results, more.get("cross_validation"))
+    _write_report(run, results, seconds, {"baselines": beside, "warnings": warnings, **more})
+    for warning in warnings:
+        print(warning)
     durations = ", ".join(f"{name} {s:.0f} s" for name, s in seconds.items())
     print(f"{run.dataset.name}, preset {run.settings.preset}: {durations}; run {run.folder}")
     if run.instead_of_mnist:
@@ -105,6 +109,53 @@ def _baselines(run: AnyRun, labelled: Split, results: list[dict[str, Any]]) -> l
     return rows
 
 
+def _warnings(
+    run: AnyRun, labelled: Split, results: Rows, crossed: dict[str, int] | None
+) -> list[str]:
+    """Warnings of errors that say little or are those of guessing, and of classes of few labels.
+
+    Without images to test with, the validation error is looked at, and without those the error that
+    was cross-validated on the labelled images.
+    """
+    assert labelled.labels is not None
+    n_classes = int(labelled.labels.max()) + 1
+    names = run.dataset.class_names or [str(k) for k in range(n_classes)]
+    errors = []
+    for part, what in ERRORS.items():
+        if f"{part}_error" in results[0]:
+            labels = getattr(run.dataset, part).labels
+            mean = float(np.mean([result[f"{part}_error"] for result in results]))
+            errors.append((what, round(mean * len(labels)), labels))
+    if not errors and crossed:
+        errors.append(("cross-validated error", crossed["wrong"], labelled.labels))
+    lines = estimates.few_labels(labelled.labels, names)
+    for what, _, labels in errors:
+        lines += estimates.few_images(what, len(labels))
+    for what, wrong, labels in errors[-1:]:
+        do = f"try {_remedies(run.settings, results[0])}"
+        lines += estimates.untested(labels, names)
+        lines += estimates.at_chance(what, wrong, labels, names, do)
+    return lines
+
+
+def _remedies(settings: ladder.Settings | pretrain.Settings, result: dict[str, Any]) -> str:
+    """Advice for a run that has learned nothing."""
+    if isinstance(settings, ladder.Settings):
+        rate, epochs = settings.training.learning_rate, settings.epochs
+        words = [
+            f"another --learning-rate, which is {rate:g}",
+            f"more --epochs, which are {epochs}",
+        ]
+    else:
+        f = settings.finetuning
+        words = [f"a lower --finetune-learning-rate, which is {f.rate:g} ({f.finetune_optimizer})"]
+        if result["epochs"]["finetune"] == f.finetune_epochs:  # patience has not ended it
+            words.append(f"more --finetune-epochs, which are {f.finetune_epochs}")
+        if not f.finetune_shuffle:
+            words.append("--finetune-shuffle")
+    return f"{', '.join(words)}, or more labelled images"
+
+
 def _write_report(
     run: AnyRun,
     results: list[dict[str, Any]],
@@ -126,11 +177,14 @@ def _write_report(
         "members": results,
         **more,
     }
-    for name, words in (("valid_error", "validation error"), ("test_error", "test error")):
-        if len(results) > 1 and name in results[0]:
-            errors = [result[name] for result in results]
-            report |= {name: {"mean": np.mean(errors), "sd": np.std(errors, ddof=1)}}
-            print(f"{words}: {spread(errors)}")
+    for part, words in ERRORS.items():
+        if len(results) > 1 and f"{part}_error" in results[0]:
+            errors = [result[f"{part}_error"] for result in results]
+            report |= {f"{part}_error": {"mean": np.mean(errors), "sd": np.std(errors, ddof=1)}}
+            n = results[0][f"{part}_images"]
+            low, high = evaluation.error_interval(round(float(np.mean(errors)) * n), n)
+            interval = f"95 % interval of {n:,} images {low:.2%} to {high:.2%}"
+            print(f"{words}: {spread(errors)}; {interval}")
     write_whole(run.folder / "report.json", json.dumps(report, indent=2) + "\n")
 
 
@@ -168,7 +222,8 @@ def _classified(
     if not len(part.images) or part.labels is None:
         return []
     predicted = evaluation.apply(logits, model, part.images, run.pixel_scale).argmax(axis=1)
-    matrix = plots.confusion_matrix(part.labels, predicted, class_names)
+    counts = evaluation.confusion(part.labels, predicted, len(class_names))
+    matrix = plots.confusion_matrix(counts, class_names)
     drawings = [Drawing("confusion_matrix", matrix, {})]
     wrong = np.flatnonzero(predicted != part.labels)[:100]
     if len(wrong):
@@ -204,19 +259,24 @@ def _errors(run: AnyRun, logits: Callable[..., Any], tuned: Tuned, i: int) -> di
         errors["valid_error"] = float(tuned.rule.best_error[i])
     elif (valid := error(run.dataset.valid)) is not None:
         errors["valid_error"] = valid
+    if "valid_error" in errors:
+        errors["valid_images"] = len(run.dataset.valid.images)
     if (test := error(run.dataset.test)) is not None:
         errors |= {"test_error": test, "test_images": len(run.dataset.test.images)}
     return errors
 
 
-def _in_words(result: dict[str, Any]) -> str:
-    words = []
-    if "valid_error" in result:
-        epoch = f" (epoch {result['best_epoch']})" if "best_epoch" in result else ""
-        words.append(f"validation error {result['valid_error']:.2%}{epoch}")
-    if "test_error" in result:
-        words.append(f"test error {result['test_error']:.2%} of {result['test_images']:,} images")
-    return ", ".join(words) or "no images were held out for testing"
+def _in_words(result: dict[str, Any]) -> list[str]:
+    """The errors of a member with their intervals, one line each."""
+    lines = []
+    for part, words in ERRORS.items():
+        if f"{part}_error" in result:
+            n = result[f"{part}_images"]
+            chosen = part == "valid" and "best_epoch" in result
+            epoch = f", the lowest, of epoch {result['best_epoch']}" if chosen else ""
+            wrong = round(result[f"{part}_error"] * n)
+            lines.append(f"{words} {estimates.in_words(wrong, n)}{epoch}")
+    return lines if "test_error" in result else [*lines, "no images were held out for testing"]
 
 
 def _of_member(row: dict[str, Any], i: int) -> dict[str, Any]:

@@ -26,6 +26,11 @@ __all__ = [
 
 LEVELS = (0.1, 0.2, 0.3)  # the tutorial's corruption levels, from the images up
 
+# The default rate of fine-tuning per image of a minibatch, whose cost is a mean, and the largest: a
+# rate of 10, for minibatches of 100, saturates the sigmoids and learns nothing.
+RATES = {"sgd": (0.1, 2.0), "momentum": (0.01, 1.0)}
+OTHER_RATE = 0.001  # of Adam and its relatives, whose steps do not grow with the gradient
+
 
 @dataclass(frozen=True)
 class Data(shared.Data):
@@ -128,8 +133,15 @@ class Finetuning:
 
     finetune_epochs: int = 20
     """Largest number of passes over the labelled images; early stopping usually ends it before."""
-    finetune_learning_rate: float = 2.0
-    """Learning rate, above 0. The tutorial's 0.1 for single images, scaled to minibatches of 20."""
+    finetune_learning_rate: Annotated[
+        float | None,
+        arg(
+            metavar="FLOAT",
+            help_behavior_hint="(default: sgd 0.1 times --finetune-batch-size, at most 2; momentum "
+            "0.01 times it, at most 1; other optimisers 0.001)",
+        ),
+    ] = None
+    """Learning rate, above 0. The tutorial's, for single images, is 0.1."""
     finetune_optimizer: Annotated[str, arg(metavar="NAME")] = "sgd"
     """sgd, momentum (.9), adam, or any other optimiser of Optax by its name there."""
     finetune_batch_size: int = 20
@@ -147,11 +159,25 @@ class Finetuning:
     freeze: bool = False
     """Train the softmax layer only, on the codes of the pretrained stack."""
 
+    @property
+    def rate(self) -> float:
+        """The learning rate, if none is given that of the optimiser and the minibatch.
+
+        >>> Finetuning().rate, Finetuning(finetune_optimizer="adam").rate
+        (2.0, 0.001)
+        """
+        if self.finetune_learning_rate is not None:
+            return self.finetune_learning_rate
+        if self.finetune_optimizer not in RATES:
+            return OTHER_RATE
+        of_an_image, most = RATES[self.finetune_optimizer]
+        return min(of_an_image * self.finetune_batch_size, most)
+
     def check(self) -> None:
         """Check the range of each setting."""
         shared.check_count("finetune-batch-size", self.finetune_batch_size)
         shared.check_count("finetune-epochs", self.finetune_epochs)
-        shared.check_above_0("finetune-learning-rate", self.finetune_learning_rate)
+        shared.check_above_0("finetune-learning-rate", self.rate)
         decay = self.learning_rate_decay
         if not 0 < decay <= 1:
             raise InputError("--learning-rate-decay", expected="a factor in (0, 1]", got=decay)
@@ -265,7 +291,7 @@ class Settings:
         )
 
     def resolved(self, data_name: str, n_images: int) -> "Settings":
-        """These settings with the defaults that depend on the data and the layers filled in.
+        """These settings with the defaults filled in that depend on the data and on other settings.
 
         Args:
             data_name: Name of the data set.
@@ -282,6 +308,7 @@ class Settings:
             self,
             data=replace(self.data, data=self.data.data or data_name),
             pretraining=replace(p, corruption=levels, pretrain_epochs=epochs),
+            finetuning=replace(self.finetuning, finetune_learning_rate=self.finetuning.rate),
         )
 
     def check(self) -> None:
@@ -314,7 +341,6 @@ def _of_layer(values: tuple[Any, ...], k: int) -> Any:
 
 DROPOUT = Finetuning(
     finetune_epochs=30,
-    finetune_learning_rate=1.0,
     finetune_optimizer="momentum",
     finetune_batch_size=100,
     finetune_shuffle=True,
@@ -331,7 +357,7 @@ SHIFTED = replace(
 TUTORIAL = Settings(
     preset="tutorial",
     pretraining=Pretraining(pretrain_learning_rate=(0.02,)),
-    finetuning=Finetuning(finetune_epochs=1000, finetune_learning_rate=2.0),
+    finetuning=Finetuning(finetune_epochs=1000),
 )
 
 PRESETS = {

@@ -36,13 +36,64 @@ def test_learning_curves_without_validation_labels_or_pretraining():
     assert [axes.get_title() for axes in figure.axes] == ["training"]
 
 
-def test_the_confusion_matrix_counts_images_and_errors():
-    figure = plots.confusion_matrix([0, 0, 1, 2], [0, 1, 1, 2], ["a", "b", "c"])
-    (axes,) = figure.axes
-    assert axes.get_title() == "1 of 4 wrong"
-    counts = {text.get_position(): text.get_text() for text in axes.texts}
-    assert counts == {(0, 0): "1", (1, 0): "1", (1, 1): "1", (2, 2): "1"}
-    np.testing.assert_array_equal(axes.images[0].get_array(), [[0, 1, 0], [0, 0, 0], [0, 0, 0]])
+def matrix(counts, class_names):
+    """The axes of a confusion matrix, and its cells: text by (predicted, true)."""
+    axes = plots.confusion_matrix(counts, class_names).axes[0]
+    return axes, {text.get_position(): text.get_text() for text in axes.texts}
+
+
+def written(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def test_the_confusion_matrix_shows_counts_and_rates_of_the_true_class():
+    counts = [[3, 1, 0], [0, 0, 2], [0, 0, 0]]
+    axes, cells = matrix(counts, ["a", "b$1$", "c" * 30])
+    assert axes.get_title() == "3 of 6 wrong (50.00 %)"
+    assert cells == {
+        (0, 0): "3\n75.0 %",
+        (1, 0): "1\n25.0 %",
+        (1, 1): "0\n0.0 %",  # on the diagonal, none are written out, too
+        (2, 1): "2\n100.0 %",
+    }
+    errors, correct = (image.get_array() for image in axes.images)
+    np.testing.assert_array_equal(errors.filled(-1), [[-1, 0.25, 0], [0, -1, 1], [-1, -1, -1]])
+    np.testing.assert_array_equal(correct.filled(-1), [[0.75, -1, -1], [-1, 0, -1], [-1, -1, -1]])
+    assert written(axes.yaxis) == written(axes.xaxis) == ["a", "b$1$", "c" * 19 + "…"]
+    # a class without images has no error of 0 %
+    rates = written(axes.child_axes[0].yaxis)
+    assert rates == ["25.0 % of 4", "100.0 % of 2", "no images"]
+
+
+def test_the_diagonal_has_a_colour_of_its_own():
+    axes, _ = matrix([[1, 1], [1, 1]], ["a", "b"])
+    errors, correct = axes.images
+    red, _, blue, _ = errors.to_rgba(0.5)
+    assert red > blue + 0.4
+    red, _, blue, _ = correct.to_rgba(0.5)
+    assert blue > red + 0.4
+
+
+@pytest.mark.parametrize(
+    ("n", "cell", "names"),
+    [(2, "9\n90.0 %", 2), (12, "9\n90.0 %", 12), (24, "90 %", 24), (40, None, 40), (99, None, 0)],
+)
+def test_what_does_not_fit_is_left_out(n, cell, names, tmp_path):
+    counts = 9 * np.eye(n, dtype=int) + np.roll(np.eye(n, dtype=int), 1, axis=1)
+    axes, cells = matrix(counts, [f"class {i}" for i in range(n)])
+    assert cells.get((0, 0)) == cell
+    named = [name for name in written(axes.yaxis) if name.startswith("class")]
+    assert len(named) == names
+    assert len(axes.figure.axes) == (1 if cell else 2)  # a scale of colours instead of numbers
+    with Image.open(plots.save(tmp_path / "a.png", axes.figure, {})) as image:
+        assert max(image.size) < 2000
+
+
+def test_names_that_are_no_text_or_no_letters_of_the_font_are_drawn(tmp_path):
+    names = ["caf\udce9", "\u732b"]  # of a file name that is not UTF-8; of a cat
+    plots.save(tmp_path / "a.png", plots.confusion_matrix(np.eye(2, dtype=int), names), {})
+    plots.save(tmp_path / "b.png", plots.captioned_images(np.ones((2, 4)), (2, 2), names), {})
+    assert (tmp_path / "a.png").stat().st_size > 1000 < (tmp_path / "b.png").stat().st_size
 
 
 @pytest.mark.parametrize("image_shape", [(2, 3), (1, 2, 3), None])

@@ -59,7 +59,6 @@ def test_settings_survive_json():
         ("--hidden 10 0", "--hidden: expected a width of at least 1"),
         ("--noise -1 0", "--noise: expected two numbers of at least 0"),
         ("--noise 1 nan", "--noise: expected two numbers of at least 0"),
-        ("--noise 1", "--noise"),
         ("--denoising 1 2 3 4 5 6 7 8", "--denoising: expected 1 to 7 weights"),
         ("--denoising 1 -2", "--denoising: expected weights of at least 0"),
         ("--epochs 0", "--epochs"),

@@ -30,7 +30,7 @@ def test_the_tutorials_preset_is_the_tutorials():
         layer = resolved.layer(k)
         assert (layer.pretrain_epochs, layer.batch_size, layer.shuffle) == (15, 20, False)
         assert layer.pretrain_learning_rate == pytest.approx(0.001 * layer.batch_size)
-    tuning = preset.finetuning
+    tuning = resolved.finetuning
     assert tuning.finetune_learning_rate == pytest.approx(0.1 * tuning.finetune_batch_size)
     assert (tuning.finetune_epochs, tuning.finetune_optimizer) == (1000, "sgd")
     assert (tuning.weight_decay, tuning.dropout, tuning.shift) == (0, (0, 0), 0)
@@ -91,6 +91,34 @@ def test_epochs_depend_on_the_data_unless_they_are_given():
     assert given.resolved("mnist-sample", 4000).layer(2).pretrain_epochs == 0
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "batch_size", "rate"),
+    [
+        *(("sgd", 1, 0.1), ("sgd", 5, 0.5), ("sgd", 20, 2.0), ("sgd", 200, 2.0)),
+        *(("momentum", 20, 0.2), ("momentum", 100, 1.0), ("momentum", 500, 1.0)),
+        *(("adam", 20, 0.001), ("adam", 200, 0.001), ("rmsprop", 20, 0.001)),
+    ],
+)
+def test_the_rate_of_fine_tuning_follows_the_optimiser_and_the_minibatch(
+    optimizer, batch_size, rate
+):
+    flags = dict(finetune_optimizer=optimizer, finetune_batch_size=batch_size)
+    settings = with_finetuning(**flags)
+    assert settings.finetuning.rate == pytest.approx(rate)
+    # the rate that was used is written into the run's configuration
+    resolved = settings.resolved("digits", 1000)
+    assert resolved.finetuning.finetune_learning_rate == pytest.approx(rate)
+    given = with_finetuning(**flags, finetune_learning_rate=0.25).resolved("digits", 1000)
+    assert given.finetuning.finetune_learning_rate == given.finetuning.rate == 0.25
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"), [("large-rate", 2), ("tutorial", 2), ("dropout", 1), ("best", 1)]
+)
+def test_the_rates_of_the_presets(name, rate):
+    assert PRESETS[name].resolved("mnist", 50_000).finetuning.finetune_learning_rate == rate
+
+
 def test_seeds_count_from_the_first():
     settings = replace(Settings(), running=replace(Settings().running, seed=5, seeds=3))
     assert settings.seeds == [5, 6, 7]
@@ -111,6 +139,7 @@ def with_finetuning(**values):
             ("--cost cross-entropy (layer 3)", "got linear"),
         ),
         (with_finetuning(dropout=(0.0, 1.0)), ("--dropout", "[0, 1)")),
+        (with_finetuning(finetune_learning_rate=0.0), ("--finetune-learning-rate", "above 0")),
         (with_finetuning(learning_rate_decay=float("nan")), ("--learning-rate-decay",)),
         (with_finetuning(shift=1, freeze=True), ("--shift 0",)),
         (replace(Settings(), comparison=pretrain.Comparison(labels=())), ("--labels and --rates",)),
