@@ -6,14 +6,14 @@ from itertools import pairwise
 
 from dae_jax import console
 from dae_jax.errors import InputError
-from dae_jax.settings import ladder, shared
+from dae_jax.settings import from_run, ladder, shared
 from dae_jax.settings.pretrain import PRESETS, Settings
 
 __all__ = ["cli", "main"]
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse, load, pretrain, fine-tune, report; or compare.
+    """Parse, load, pretrain or take the layers of another run, fine-tune, report; or compare.
 
     Returns:
         0, or 130 after Ctrl-C.
@@ -26,12 +26,16 @@ def main(argv: Sequence[str]) -> int:
     preset = shared.parse(Settings, argv).preset
     # Parsed again with the preset's settings as defaults, for the flags that are not given.
     settings = shared.parse(Settings, argv, default=PRESETS[preset])
+    begun = settings.output.resume and shared.is_of(Settings, settings.output.run_dir)
+    if settings.pretraining.from_run is not None and not begun:
+        settings = from_run.inherited(settings, argv)
     if settings.output.resume:
         settings = shared.resumed(settings, argv, may_grow="finetune_epochs")
     settings.check()
     console.set_up_jax(settings.running.precision, settings.running.seeds)
 
     from dae_jax.runs import comparison, stack, stack_report  # and with them JAX
+    from dae_jax.runs.from_run import origin
 
     run = stack.begin(settings, " ".join([Settings.prog, *argv]))
     if settings.comparison.compare:
@@ -44,7 +48,8 @@ def main(argv: Sequence[str]) -> int:
     tuned = stack.finetune(settings.finetuning, layers, run.dataset, keys, run.pixel_scale, place)
     if tuned is None:
         return 130
-    stack_report.finish(run, stack.stage_names(settings), layers, tuned, run.dataset.train)
+    names, labelled = stack.stage_names(settings), run.dataset.train
+    stack_report.finish(run, names, layers, tuned, labelled, **origin(run))
     return 0
 
 

@@ -21,7 +21,7 @@ __all__ = [
 
 
 def check_range(
-    name: str, images: np.ndarray, pixel_scale: float, cost: str, *, linear: bool
+    name: str, images: np.ndarray, pixel_scale: float, cost: str, *, linear: bool, do: str = ""
 ) -> None:
     """Check that the decoder can reconstruct the pixels.
 
@@ -31,6 +31,7 @@ def check_range(
         pixel_scale: Divisor of integer pixels.
         cost: The objective, for the error.
         linear: Whether the decoder is linear, which can reconstruct any value.
+        do: The advice, if it is not to change the pixel scale, the cost or the decoder.
 
     Raises:
         InputError: Values outside [0, 1] after scaling.
@@ -42,13 +43,16 @@ def check_range(
     low, high = images.min() / scale, images.max() / scale
     if low >= 0 and high <= 1:
         return
+    usual = (
+        f"pass --pixel-scale {images.max()}"
+        if integers and low >= 0
+        else "scale them to [0, 1], or use --cost squared-error --decoder linear, which fits any"
+    )
     raise InputError(
         f"pixels of {name}",
         expected=f"values in [0, 1] for --cost {cost} with a sigmoid decoder",
         got=f"{low:.4g} to {high:.4g}",
-        do=f"pass --pixel-scale {images.max()}"
-        if integers and low >= 0
-        else "scale them to [0, 1], or use --cost squared-error --decoder linear, which fits any",
+        do=do or usual,
     )
 
 

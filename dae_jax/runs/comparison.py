@@ -27,7 +27,7 @@ from dae_jax.datasets.labels import evenly
 from dae_jax.evaluation import mean_interval
 from dae_jax.figures import plots
 from dae_jax.files import write_whole
-from dae_jax.runs import stack
+from dae_jax.runs import from_run, stack
 from dae_jax.runs.run import Run
 from dae_jax.runs.stack import Tuned
 from dae_jax.settings import shared
@@ -55,12 +55,13 @@ def run(run: Run[Settings]) -> dict[str, Any] | None:
                 return None
             rows.append(row)
             print(_line(row), flush=True)
+    origin = from_run.origin(run)
     report = {
         "dae_jax": __version__,
         "command": run.command,
         "data": run.dataset.name,
         "instead_of_mnist": run.instead_of_mnist,
-        "pretraining_images": len(run.dataset.pretraining_images),
+        "pretraining_images": 0 if origin else len(run.dataset.pretraining_images),
         "validation_images": len(run.dataset.valid.images),
         "test_images": len(run.dataset.test.images),
         "seeds": s.seeds,
@@ -68,6 +69,7 @@ def run(run: Run[Settings]) -> dict[str, Any] | None:
         "rows": rows,
         "differences": [gain for b in s.comparison.labels for gain in differences(rows, b)],
         "config": shared.to_json(s),
+        **origin,
     }
     write_whole(run.folder / "compare.json", json.dumps(report, indent=2) + "\n")
     arms = {

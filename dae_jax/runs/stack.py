@@ -5,6 +5,8 @@ layer is a file; a resumed run reads it and continues at the first one that is m
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,11 +19,11 @@ from dae_jax.autoencoder import AnyParams
 from dae_jax.datasets import Dataset, Split, checks
 from dae_jax.early_stopping import Best, Patience
 from dae_jax.errors import InputError
+from dae_jax.runs import from_run, saved, stage
 from dae_jax.runs import run as runs
-from dae_jax.runs import saved, stage
 from dae_jax.runs.run import Member, Run
 from dae_jax.runs.stage import Place, Stage
-from dae_jax.settings.pretrain import Finetuning, Layer, Settings
+from dae_jax.settings.pretrain import Finetuning, Layer, Settings, default_epochs
 from dae_jax.stacked import Classifier
 
 __all__ = [
@@ -53,7 +55,11 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
         settings: The settings, checked.
         command: The command as it was typed.
     """
-    d, p, f = settings.data, settings.pretraining, settings.finetuning
+    pretrained = None
+    if settings.pretraining.from_run is not None:
+        pretrained = from_run.read(settings)
+        settings = replace(settings, data=from_run.sized(settings.data, pretrained))
+    d, f = settings.data, settings.finetuning
     dataset, instead = runs.load_data(d)
     checks.check_labels(dataset)
     checks.check_shift(dataset, f.shift)
@@ -62,22 +68,35 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     training.optimiser(f.finetune_optimizer, f.rate)  # checks its name
     if d.unlabelled is not None:
         dataset = checks.with_unlabelled(dataset, d.unlabelled, d.image_size)
-    images, labelled = dataset.pretraining_images, dataset.train.images
-    linear = p.decoder[0] == "linear"
-    checks.check_range(dataset.name, images, d.pixel_scale, p.cost[0], linear=linear)
-    for name, size, n in (
-        ("--batch-size", p.batch_size, len(images)),
-        ("--finetune-batch-size", f.finetune_batch_size, len(labelled)),
-    ):
-        if size > n:
-            raise InputError(name, expected=f"at most {n}, the training images", got=size)
-    resolved = settings.resolved(dataset.name, len(images))
-    if not p.pretrain_epochs and dataset.name != "mnist":
-        epochs = resolved.layer(0).pretrain_epochs
-        updates = epochs * (len(images) // p.batch_size)
-        print(f"{epochs} epochs per layer of {len(images):,} images: {updates:,} updates")
+    if pretrained is None:
+        _check_pretraining(settings, dataset)
+    else:
+        from_run.check_images(dataset, pretrained, settings)
+    _check_batch_size("--finetune-batch-size", f.finetune_batch_size, dataset.train.images)
+    resolved = settings.resolved(dataset.name, len(dataset.pretraining_images))
     members = [Member(f"seed_{seed}", seed) for seed in settings.seeds]
-    return runs.open_run(resolved, dataset, members, command, instead_of_mnist=instead)
+    run = runs.open_run(resolved, dataset, members, command, instead_of_mnist=instead)
+    if pretrained is not None:
+        from_run.write(run.folder, pretrained)
+    return run
+
+
+def _check_pretraining(settings: Settings, dataset: Dataset) -> None:
+    """Check that these images can be pretrained on, and print for how many updates by default."""
+    p, images = settings.pretraining, dataset.pretraining_images
+    scale, linear = settings.data.pixel_scale, p.decoder[0] == "linear"
+    checks.check_range(dataset.name, images, scale, p.cost[0], linear=linear)
+    _check_batch_size("--batch-size", p.batch_size, images)
+    if not p.pretrain_epochs and dataset.name != "mnist":
+        n = len(images)
+        epochs = default_epochs(dataset.name, n, p.batch_size)
+        updates = epochs * (n // p.batch_size)
+        print(f"{epochs} epochs per layer of {n:,} images: {updates:,} updates")
+
+
+def _check_batch_size(name: str, size: int, images: np.ndarray) -> None:
+    if size > len(images):
+        raise InputError(name, expected=f"at most {len(images)}, the training images", got=size)
 
 
 def stage_names(settings: Settings) -> list[str]:
@@ -103,19 +122,22 @@ def initial_layers(settings: Settings, n_visible: int) -> list[AnyParams]:
 def pretrain(run: Run[Settings]) -> list[AnyParams] | None:
     """Train layer after layer, each on the clean codes of those below; None after Ctrl-C.
 
+    With ``--from-run`` they are read, since `begin` has copied them.
+
     Returns:
         The layers, their leaves with the axis of members.
     """
     s, names = run.settings, stage_names(run.settings)
+    if s.pretraining.from_run is not None:
+        return [_read(_layer_files(run, name)) for name in names[:-1]]
     data = run.dataset.pretraining_images
     layers: list[AnyParams] = []
     for k, params in enumerate(initial_layers(s, data.shape[1])):
         if k:
             data = codes(layers[-1], data, run.pixel_scale)
-        each = range(len(run.members))
-        files = [run.member_folder(i) / f"{names[k]}.safetensors" for i in each]
+        files = _layer_files(run, names[k])
         if run.finished(*files):
-            layers.append(training.stack([saved.load_layer(file) for file in files]))
+            layers.append(_read(files))
             continue
         place = run.place(f"layer {k + 1}", run.folder / names[k])
         how, own_keys = s.layer(k), keys(s.seeds, k)
@@ -128,6 +150,16 @@ def pretrain(run: Run[Settings]) -> list[AnyParams] | None:
             card = card if not k else saved.above_codes(card, trained.W.shape[1])
             saved.save(file, training.member(trained, i), card)
     return layers
+
+
+def _layer_files(run: Run[Settings], name: str) -> list[Path]:
+    """The file of a layer for every member."""
+    return [run.member_folder(i) / f"{name}.safetensors" for i in range(len(run.members))]
+
+
+def _read(files: Sequence[Path]) -> AnyParams:
+    """A layer of all members, from the file of each."""
+    return training.stack([saved.load_layer(file) for file in files])
 
 
 def train_layer(

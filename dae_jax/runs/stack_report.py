@@ -168,7 +168,7 @@ def _write_report(
         "command": run.command,
         "data": {
             "name": run.dataset.name,
-            "pretraining_images": len(run.dataset.pretraining_images),
+            "pretraining_images": 0 if "from_run" in more else len(run.dataset.pretraining_images),
             "labelled_images": len(run.dataset.train.images),
             "instead_of_mnist": run.instead_of_mnist,
         },

@@ -100,6 +100,12 @@ class Pretraining:
     """Images per minibatch. A remainder is dropped, as in the tutorial."""
     shuffle: bool = False
     """Whether to draw a new order every epoch; the tutorial keeps the order of the file."""
+    from_run: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="(default: none)")] = (
+        field(default=None, metadata={"since": "0.2.0"})
+    )
+    """Run directory of a stack whose pretrained layers are fine-tuned, without pretraining again.
+    Its data, seeds and precision are the defaults. Each seed takes the layers of the same seed; if
+    there is only one, it serves all."""
 
     def check(self, n_layers: int) -> None:
         """Check the number of values of each setting, and their ranges."""

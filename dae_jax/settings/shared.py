@@ -223,16 +223,21 @@ def to_json(settings: Any) -> dict[str, Any]:
 def from_json(kind: type[Settings], saved: Mapping[str, Any]) -> Settings:
     """The settings of that kind that `to_json` turned into a dictionary.
 
+    A setting whose field has `since` in its metadata, the version that added it, has its default if
+    it is missing.
+
     Raises:
         InputError: It holds no settings, or those of another version or of another command.
     """
 
     def value_of(default: Any, value: Any) -> Any:
         if is_dataclass(default):
-            if set(value) != {part.name for part in fields(default)}:
+            parts = fields(default)
+            needed = {part.name for part in parts if "since" not in part.metadata}
+            if not needed <= set(value) <= {part.name for part in parts}:
                 raise TypeError(f"{type(default).__name__} has other settings")
-            parts = {name: value_of(getattr(default, name), v) for name, v in value.items()}
-            return type(default)(**parts)
+            given = {name: value_of(getattr(default, name), v) for name, v in value.items()}
+            return type(default)(**given)
         return tuple(value) if isinstance(value, list) else value
 
     try:

@@ -28,6 +28,7 @@ MODELS = {
         for name in ("layer_1", "layer_2", "model")
     ],
 }
+TUNE = "--finetune-batch-size 16 --finetune-epochs 2 --finetune-learning-rate 0.5"
 RESUME = {
     "da": (train.main, "--epochs"),
     "sweep": (train.main, "--epochs"),
@@ -154,6 +155,17 @@ def test_a_stack_without_its_second_layer_trains_it_again_from_its_checkpoint(ca
     status, out, _ = call(pretrain.main, "--resume", "--run-dir", "stack")
     assert status == 0 and "layer 2: resuming after epoch 2 of 2" in out
     assert_same_models("stack", "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", ["stack", "seeds"])
+def test_their_layers_can_be_fine_tuned_again(call, run):
+    status, _, err = call(pretrain.main, "--from-run", run, "--run-dir", "new", *TUNE.split())
+    assert (status, err) == (0, "")
+    for name in MODELS[run]:
+        if "layer" in name:
+            assert Path("new", name).read_bytes() == Path(run, name).read_bytes()
+    assert_same_models(run, "new")
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,17 @@ def test_other_settings_are_refused(saved):
     refused(lambda: shared.from_json(Toy, saved), "config.json", "expected a configuration")
 
 
+def test_a_setting_that_a_later_version_added_has_its_default_if_it_is_missing():
+    @dataclass(frozen=True)
+    class Later:
+        size: int = 3
+        more: int = field(default=4, metadata={"since": "0.2.0"})
+
+    assert shared.from_json(Later, {"size": 2}) == Later(2, 4)
+    assert shared.from_json(Later, {"size": 2, "more": 5}) == Later(2, 5)
+    refused(lambda: shared.from_json(Later, {"more": 5}), "Later has other settings")
+
+
 def test_the_settings_of_one_command_are_not_those_of_another():
     for one, other in ((train.Settings, pretrain.Settings), (pretrain.Settings, train.Settings)):
         refused(lambda o=one, k=other: shared.from_json(k, shared.to_json(o())), "config.json")
