@@ -351,8 +351,23 @@ def stack(members: Sequence[PyTree]) -> PyTree:
 
 
 def member(tree: PyTree, index: int) -> PyTree:
-    """One member of a stacked pytree."""
-    return jax.tree.map(lambda leaf: leaf[index], tree)
+    """One member of a stacked pytree; of arrays that are spread over devices, on the host.
+
+    A slice across devices would be a collective operation, which ends the whole process if one of
+    the devices is late by 40 seconds, as the cores of a busy machine can be.
+    """
+
+    def one(leaf: Any) -> Any:
+        spread = isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer)
+        if not spread or len(leaf.sharding.device_set) == 1:
+            return leaf[index]
+        for shard in leaf.addressable_shards:
+            rows = range(len(leaf))[shard.index[0]]
+            if index in rows:
+                return jax.device_get(shard.data)[rows.index(index)]
+        raise IndexError(index)
+
+    return jax.tree.map(one, tree)
 
 
 def fit(
@@ -472,8 +487,9 @@ def _reports(
         costs, finite = jax.device_get(results)  # waits for the device
         seconds = time.perf_counter() - began
         own = state
-        if n_members is not None:
-            costs, own = jax.tree.map(lambda a: a[:n_members], (costs, state))
+        if n_members is not None and len(costs) > n_members:
+            # from the host: see `member`
+            costs, own = jax.tree.map(lambda a: a[:n_members], (costs, jax.device_get(state)))
         yield Report(epoch + 1, costs, bool(np.all(finite)), seconds, own)
 
 

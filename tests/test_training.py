@@ -412,6 +412,21 @@ def test_a_sweeps_members_are_the_runs_alone(n):
         assert_same(training.member(reports[-1][1], i), state)
 
 
+def test_a_member_of_arrays_on_two_devices_is_taken_from_its_own():
+    """A slice across devices is a collective operation, which a busy machine can end with."""
+    assert len(jax.devices()) == 2
+    members = jnp.arange(12.0).reshape(4, 3)
+    spread = training._spread(members, training.member_mesh(4))
+    assert len(spread.sharding.device_set) == 2
+    for i in range(4):
+        own = training.member({"W": spread}, i)["W"]
+        assert isinstance(own, np.ndarray)
+        np.testing.assert_array_equal(own, members[i])
+    with pytest.raises(IndexError):
+        training.member(spread, 4)
+    assert isinstance(training.member(members, 1), jax.Array)
+
+
 @pytest.mark.slow
 def test_members_trained_at_once_as_on_a_gpu_equal_members_trained_in_turn(monkeypatch):
     monkeypatch.setattr(training, "_one_after_another", lambda mesh: False)

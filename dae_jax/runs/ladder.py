@@ -102,9 +102,9 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     n_labelled = d.labels or len(dataset.train.images)
     updates = resolved.epochs * (len(images) // resolved.batch_size)
     print(
-        f"a ladder network (--preset few-labels): {n_labelled:,} of {len(images):,} images have "
-        f"labels, of {dataset.train.n_classes} classes; {resolved.epochs} epochs, "
-        f"{updates:,} updates"
+        f"{n_labelled:,} of {len(images):,} images have labels, of {dataset.train.n_classes} "
+        "classes; a ladder network (--preset few-labels) learns from them all: "
+        f"{resolved.epochs} epochs, {updates:,} updates"
     )
     members = [Member(f"seed_{seed}", seed) for seed in settings.seeds]
     return runs.open_run(resolved, dataset, members, command, instead_of_mnist=instead)

@@ -39,7 +39,8 @@ def few(pretrain_call):
 def test_a_run_leaves_its_configuration_numbers_and_a_model(few):
     status, out, err = few("--labels", "12")
     assert (status, err) == (0, "")
-    assert "12 of 66 images have labels, of 3 classes; 4 epochs, 16 updates" in out
+    assert "12 of 66 images have labels, of 3 classes; a ladder network" in out
+    assert "4 epochs, 16 updates" in out
     assert {
         "command.txt",
         "config.json",
