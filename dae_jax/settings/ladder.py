@@ -41,7 +41,7 @@ class Network:
     noise: Annotated[tuple[float, float], arg(metavar="IMAGES LAYERS")] = (1.0, 0.3)
     """Standard deviations of the noise at the images and at every layer, at least 0, in units of
     those of the pixels and of the units: the images too are standardised."""
-    denoising: Annotated[tuple[float, ...], arg(metavar="WEIGHT [WEIGHT ...]")] = (100, 10, 0.1)
+    denoising: Annotated[tuple[float, ...], arg(metavar="WEIGHT [WEIGHT ...]")] = (1000, 100, 0.1)
     """Weights of the denoising costs, from the images up, at least 0; the last one is that of all
     layers above. 0 0 0 0 0 0 0.5 is the Gamma model, 500 0 the bottom one."""
 

@@ -16,7 +16,7 @@ def parsed(*argv):
 def test_the_defaults_are_the_authors_network_and_nearly_their_costs():
     network = parsed().network
     assert network.hidden == (1000, 500, 250, 250, 250) and network.noise == (1, 0.3)
-    assert network.weights() == (100, 10, 0.1, 0.1, 0.1, 0.1, 0.1)
+    assert network.weights() == (1000, 100, 0.1, 0.1, 0.1, 0.1, 0.1)
     assert network.noises() == (1, *[0.3] * 6)
     training = parsed().training
     assert (training.learning_rate, training.labelled_batch_size) == (0.002, 100)
