@@ -24,11 +24,13 @@ __all__ = [
     "MLP",
     "LeNet",
     "Split",
+    "TheanoLeNet",
     "convolve",
     "cost",
     "logits",
     "pool",
     "split",
+    "theano_pool",
     "tutorial_mlp",
 ]
 
@@ -215,6 +217,72 @@ def pool(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch 
     """Max-pooling over 2 x 2 pixels; two pixels that are tied share the gradient equally."""
     rows = jnp.maximum(x[:, ::2], x[:, 1::2])
     return jnp.maximum(rows[:, :, ::2], rows[:, :, 1::2])
+
+
+@jax.custom_vjp
+def theano_pool(
+    x: Float[Array, "batch height width channels"],
+) -> Float[Array, "batch h w channels"]:
+    """`pool` with Theano's gradient: each of several tied pixels gets the whole of it."""
+    return pool(x)
+
+
+def _forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
+    z = pool(x)
+    return z, (x, z)
+
+
+def _backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array]:
+    x, z = kept
+
+    def twice(a: Array) -> Array:
+        return a.repeat(2, axis=1).repeat(2, axis=2)
+
+    return (jnp.where(x == twice(z), twice(gradient), 0),)
+
+
+theano_pool.defvjp(_forward, _backward)
+
+
+class TheanoLeNet(LeNet):
+    r"""The tutorial's LeNet, with its initial weights and Theano's gradient of pooling.
+
+    .. math:: W \sim U(-r, r), \qquad r = \sqrt{6 / (n_{in} + n_{out})}
+
+    from NumPy's legacy generator, layer after layer; the top layer is zero. Theano turns kernels
+    upside down and keeps channels before pixels, so both are moved here. The biases are added after
+    pooling, which is the same but for the gradient of tied pixels (deeplearning.net,
+    convolutional_mlp).
+
+    Args:
+        seed: The seed of ``numpy.random.RandomState``; the script's own is 23455.
+        kernels: Number of kernels of the first and the second convolution.
+        units: Units of the hidden layer.
+    """
+
+    def __init__(self, seed: int, kernels: tuple[int, int] = (20, 50), units: int = 500):
+        super().__init__(kernels, units, rngs=nnx.Rngs(0))
+        rng, n_in = np.random.RandomState(seed), 1
+        for convolution, n_out in zip(self.convolutions, kernels, strict=True):
+            r = np.sqrt(6.0 / (25 * n_in + 25 * n_out // 4))
+            W = rng.uniform(-r, r, (n_out, n_in, 5, 5))[..., ::-1, ::-1]
+            convolution.kernel[...] = jnp.asarray(W.transpose(2, 3, 1, 0), jnp.float32)
+            n_in = n_out
+        flat = 16 * n_in
+        r = np.sqrt(6.0 / (flat + units))
+        W = rng.uniform(-r, r, (flat, units)).reshape(n_in, 4, 4, units)
+        W = W.transpose(1, 2, 0, 3).reshape(flat, units)
+        self.classifier.hidden[0].kernel[...] = jnp.asarray(W, jnp.float32)
+
+    def __call__(
+        self, x: Float[Array, "batch pixels"], rngs: nnx.Rngs | None = None
+    ) -> Float[Array, "batch classes"]:
+        """The inputs of the softmax."""
+        h, axes = x.reshape(-1, 28, 28, 1), ("NHWC", "HWIO", "NHWC")
+        for conv in self.convolutions:
+            a = convolve(h, conv.kernel[...], (1, 1), "VALID", dimension_numbers=axes)
+            h = self.activation(theano_pool(a) + conv.bias[...])
+        return self.classifier(h.reshape(len(h), -1), rngs)
 
 
 class Split(NamedTuple):

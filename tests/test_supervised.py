@@ -48,6 +48,18 @@ def test_convolution_is_that_of_xla_and_so_is_its_gradient(padding):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
 
 
+def test_theanos_pooling_gives_each_of_several_tied_pixels_the_whole_gradient():
+    x = jnp.array([[1.0, 3, 2, 2], [0, 3, 2, 2]]).reshape(1, 2, 4, 1)
+    np.testing.assert_array_equal(supervised.theano_pool(x), supervised.pool(x))
+    for pool, expected in (
+        (supervised.theano_pool, [[0, 5, 7, 7], [0, 5, 7, 7]]),
+        (supervised.pool, [[0, 2.5, 1.75, 1.75], [0, 2.5, 1.75, 1.75]]),
+    ):
+        given = jnp.array([5.0, 7.0]).reshape(1, 1, 2, 1)
+        (gradient,) = jax.vjp(pool, x)[1](given)
+        np.testing.assert_array_equal(gradient.reshape(2, 4), expected)
+
+
 def test_pooling_takes_the_largest_of_each_square():
     x = jnp.arange(16.0).reshape(1, 4, 4, 1)
     np.testing.assert_array_equal(supervised.pool(x)[0, :, :, 0], [[5, 7], [13, 15]])
@@ -189,3 +201,28 @@ def test_the_tutorials_network_computes_what_numpy_does():
     expected = np.tanh(X.astype(float) @ W) @ top
     logits = jax.jit(supervised.logits, static_argnames="graph")(params, X, graph=graph)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_tutorials_lenet_computes_what_theano_does_with_its_weights():
+    """With kernels turned upside down, channels first, and biases after pooling, in float64."""
+    net = supervised.TheanoLeNet(23455)
+    rng = np.random.RandomState(23455)
+    bounds = [np.sqrt(6 / (25 + 125)), np.sqrt(6 / (500 + 312)), np.sqrt(6 / 1300)]
+    W = [
+        rng.uniform(-r, r, shape)
+        for r, shape in zip(bounds, [(20, 1, 5, 5), (50, 20, 5, 5), (800, 500)], strict=True)
+    ]
+    bias = np.random.default_rng(0).normal(0, 0.1, 20).astype(np.float32)
+    net.convolutions[0].bias[...] = jnp.asarray(bias)
+    x = np.random.default_rng(1).random((2, 784), np.float32)
+    h = x.reshape(2, 1, 28, 28).astype(np.float64)
+    for kernels, b in ((W[0], bias), (W[1], np.zeros(50))):
+        patches = np.lib.stride_tricks.sliding_window_view(h, (5, 5), axis=(2, 3))
+        a = np.einsum("nchwij,kcij->nkhw", patches, kernels[..., ::-1, ::-1])
+        n, k, height, width = a.shape
+        pooled = a.reshape(n, k, height // 2, 2, width // 2, 2).max(axis=(3, 5))
+        h = np.tanh(pooled + b[:, None, None])
+    expected = np.tanh(h.reshape(2, 800) @ W[2])
+    top = jnp.asarray(np.random.default_rng(2).normal(0, 0.1, (500, 10)), jnp.float32)
+    net.classifier.top.kernel[...] = top
+    np.testing.assert_allclose(net(jnp.asarray(x)), expected @ np.asarray(top), atol=1e-4)
