@@ -280,6 +280,7 @@ class TheanoLeNet(LeNet):
         """The inputs of the softmax."""
         h, axes = x.reshape(-1, 28, 28, 1), ("NHWC", "HWIO", "NHWC")
         for conv in self.convolutions:
+            assert conv.bias is not None
             a = convolve(h, conv.kernel[...], (1, 1), "VALID", dimension_numbers=axes)
             h = self.activation(theano_pool(a) + conv.bias[...])
         return self.classifier(h.reshape(len(h), -1), rngs)

@@ -538,11 +538,11 @@ def _lenet(
     )
 
 
-def _theano_lenet(seed: int) -> Any:
+def _theano_lenet(seed: int, kernels: tuple[int, int], units: int) -> Any:
     """The tutorial's LeNet, with its weights: NumPy's, of that seed."""
     from dae_jax import supervised
 
-    return supervised.TheanoLeNet(seed)
+    return supervised.TheanoLeNet(seed, kernels, units)
 
 
 _softmax = partial(_mlp, sizes=(PIXELS, 10))
@@ -712,7 +712,12 @@ LENET_REPLAY = Experiment(
     images=LENET.images,
     seeds=(23455,),  # the script's own; nothing else is random
     models={
-        "lenet": Network(_theano_lenet, _in_order(200, 500, 0.1), patience=10_000, part=25),
+        "lenet": Network(
+            partial(_theano_lenet, kernels=(20, 50), units=500),
+            _in_order(200, 500, 0.1),
+            patience=10_000,
+            part=25,
+        )
     },
     measures=LENET.measures,
     pictures=LENET.pictures,
