@@ -118,6 +118,8 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
         f"labels, of {dataset.train.n_classes} classes; {resolved.epochs} epochs, "
         f"{updates:,} updates"
     )
+    if n_labelled == len(images):
+        print("no images without labels (--unlabelled): the labelled ones are used without, too")
     members = [Member(f"seed_{seed}", seed) for seed in settings.seeds]
     return runs.open_run(resolved, dataset, members, command, instead_of_mnist=instead)
 
