@@ -102,7 +102,7 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     checks.check_labels(dataset)
     checks.check_shift(dataset, t.shift or 0)
     if d.unlabelled is not None:
-        dataset = checks.with_unlabelled(dataset, d.unlabelled, d.image_size)
+        dataset = checks.with_unlabelled(dataset, d.unlabelled, d.image_size, d.grey)
     if d.labels is not None:
         checks.check_budget(dataset, d.labels)
     images = dataset.pretraining_images

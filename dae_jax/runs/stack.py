@@ -61,7 +61,7 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
         checks.check_comparison(dataset, settings.comparison.labels, settings.running.seeds)
     training.optimiser(f.finetune_optimizer, f.finetune_learning_rate)  # checks its name
     if d.unlabelled is not None:
-        dataset = checks.with_unlabelled(dataset, d.unlabelled, d.image_size)
+        dataset = checks.with_unlabelled(dataset, d.unlabelled, d.image_size, d.grey)
     images, labelled = dataset.pretraining_images, dataset.train.images
     linear = p.decoder[0] == "linear"
     checks.check_range(dataset.name, images, d.pixel_scale, p.cost[0], linear=linear)

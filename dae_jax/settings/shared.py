@@ -42,6 +42,9 @@ Decoder = Literal["sigmoid", "linear"]
 Precision = Literal["float32", "tensorfloat32", "bfloat16", "float64"]
 Settings = TypeVar("Settings")
 
+LATER = {"grey"}
+"""Settings that earlier versions do not record: those versions did what the defaults do."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -54,8 +57,8 @@ class Data:
             help_behavior_hint="(default: mnist if it can be downloaded, otherwise mnist-sample)",
         ),
     ] = None
-    """mnist, mnist-sample, digits, or a path: a folder of IDX files or of images, .npz, .npy or the
-    tutorial's mnist.pkl.gz."""
+    """mnist, mnist-sample, digits, or a path: a folder of IDX files or of images, a .csv file with
+    the columns file and label, .npz, .npy or the tutorial's mnist.pkl.gz."""
     valid_fraction: Annotated[
         float | None, arg(metavar="SHARE", help_behavior_hint="(default: 0.1)")
     ] = None
@@ -65,7 +68,9 @@ class Data:
         tuple[int, int] | None,
         arg(metavar="HEIGHT WIDTH", help_behavior_hint="(default: their own size)"),
     ] = None
-    """Size in pixels that a folder of images is resized to."""
+    """Size in pixels that image files are resized to."""
+    grey: bool = False
+    """Read image files that are saved in colour as grey."""
     pixel_scale: float = 255.0
     """Divisor of integer pixels. The tutorial's own data file was divided by 256."""
 
@@ -229,7 +234,8 @@ def from_json(kind: type[Settings], saved: Mapping[str, Any]) -> Settings:
 
     def value_of(default: Any, value: Any) -> Any:
         if is_dataclass(default):
-            if set(value) != {part.name for part in fields(default)}:
+            names = {part.name for part in fields(default)}
+            if not set(value) <= names <= set(value) | LATER:
                 raise TypeError(f"{type(default).__name__} has other settings")
             parts = {name: value_of(getattr(default, name), v) for name, v in value.items()}
             return type(default)(**parts)
