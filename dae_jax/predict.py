@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
     model, card = saved.load(path)
     if not isinstance(model, stacked.Classifier) or card.class_names is None:
         raise InputError(path, expected="a classifier", got="a dA, which knows no classes")
-    new = new_images.load(settings.images, card, settings.part, settings.image_size)
+    new = new_images.load(settings.images, card, settings.part, settings.image_size, settings.grey)
     logits = evaluation.apply(saved.logits(card.activation), model, new.images, card.pixel_scale)
     predicted = logits.argmax(axis=1)
     table = as_csv(new.names, predicted, np.asarray(jax.nn.softmax(logits)), card.class_names)

@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     """
     if _wants_ladder(argv):
         return _ladder(argv)
-    preset = shared.parse(Settings, argv).preset
+    preset = _parse(Settings, argv).preset
     # Parsed again with the preset's settings as defaults, for the flags that are not given.
     settings = shared.parse(Settings, argv, default=PRESETS[preset])
     begun = settings.output.resume and shared.is_of(Settings, settings.output.run_dir)
@@ -53,6 +53,28 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _parse(kind: type[shared.Settings], argv: Sequence[str]) -> shared.Settings:
+    """Parse flags; an error names those that belong to the other kind of network."""
+    try:
+        return shared.parse(kind, argv)
+    except InputError:
+        stack, its = (set(shared.flat(settings())) for settings in (Settings, ladder.Settings))
+        if kind is Settings:
+            other = its - stack
+            whose = "the ladder network, not of the stack"
+            do = "leave it out, or train a ladder network: --preset few-labels"
+        else:
+            other = stack - its
+            whose = "the stack, not of the ladder network"
+            do = "leave it out, or leave out --preset few-labels to train a stack"
+        for word in argv:
+            flag = word.split("=")[0]
+            name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+            if flag.startswith("--") and name in other:
+                raise InputError(f"{flag} is a flag of {whose}", do=do) from None
+        raise
+
+
 def _wants_ladder(argv: Sequence[str]) -> bool:
     """Whether to train a ladder network: with its preset, or by default for data of one's own.
 
@@ -77,7 +99,7 @@ def _wants_ladder(argv: Sequence[str]) -> bool:
 
 def _ladder(argv: Sequence[str]) -> int:
     """Parse, load, train a ladder network, report; returns the exit status."""
-    settings = shared.parse(ladder.Settings, argv)
+    settings = _parse(ladder.Settings, argv)
     if settings.output.resume:
         settings = shared.resumed(settings, argv, may_grow="")
     settings.check()

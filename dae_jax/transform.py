@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
     if not 1 <= k <= len(layers):
         expected = f"1 to {len(layers)}, the hidden layers of {path}"
         raise InputError("--layer", expected=expected, got=k)
-    new = new_images.load(settings.images, card, settings.part, settings.image_size)
+    new = new_images.load(settings.images, card, settings.part, settings.image_size, settings.grey)
     codes = evaluation.apply(
         saved.encode(card.activation), layers[:k], new.images, card.pixel_scale
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dae_jax import datasets
-from dae_jax.datasets import Dataset
+from dae_jax.datasets import Dataset, image_folder
 from dae_jax.errors import InputError
 
 __all__ = [
@@ -57,41 +57,75 @@ def check_range(
 
 
 def with_unlabelled(
-    dataset: Dataset, unlabelled: str, image_size: tuple[int, int] | None
+    dataset: Dataset, unlabelled: str, image_size: tuple[int, int] | None, grey: bool = False
 ) -> Dataset:
     """Add more images of the same kind, without labels, to a data set.
 
+    Image files beside arrays are resized to the size of the arrays, which have no other.
+
     Args:
-        dataset: The data set with labels.
+        dataset: The data set with labels; those of its images that are files are not added again.
         unlabelled: Name or path of the other images; labels that they have are ignored.
-        image_size: The (height, width) to resize a folder of images to; `dataset`'s if None.
+        image_size: The (height, width) that image files are resized to; or None.
+        grey: Whether image files that are saved in colour are read as grey.
 
     Raises:
         InputError: The other images have another size or kind.
     """
-    own = dataset.train.images
-    size = None
-    if datasets.holds_image_files(unlabelled):
-        known = dataset.image_shape
-        size = image_size or (None if known is None else (known[0], known[1]))
-    more = datasets.load_whole(unlabelled, image_size=size)
-    shapes = dataset.image_shape, more.image_shape
-    if own.shape[1] != more.train.images.shape[1] or shapes[0] != shapes[1]:
-        raise InputError(
-            f"--unlabelled {unlabelled}",
-            expected=f"images of {in_words(shapes[0], own.shape[1])}, like those with labels",
-            got=in_words(shapes[1], more.train.images.shape[1]),
-            do="pass --image-size, or prepare both alike",
+    what, own, shape = f"--unlabelled {unlabelled}", dataset.train.images, dataset.image_shape
+    files, more_files = map(datasets.holds_image_files, (dataset.source, unlabelled))
+    if more_files:
+        if image_size is None and shape is not None and not files:
+            image_size = shape[0], shape[1]
+        more = image_folder.read_without_labels(
+            unlabelled,
+            image_size,
+            grey,
+            leave_out=image_folder.image_files(dataset.source) if files else (),
+            if_mixed=image_folder.MIXED if files else "convert them to the same",
         )
-    if own.dtype != more.train.images.dtype:
+        images, source = more.images.reshape(len(more.images), -1), unlabelled
+        more_shape, notices = more.images.shape[1:], more.notices
+    else:
+        whole = datasets.load_whole(unlabelled)
+        images, source = whole.train.images, whole.source
+        more_shape, notices = whole.image_shape, whole.notices
+    if own.shape[1] != images.shape[1] or shape != more_shape:
         raise InputError(
-            f"--unlabelled {unlabelled}",
+            what,
+            expected=f"images of {_described(shape, own.shape[1])}, like those with labels",
+            got=_described(more_shape, images.shape[1]),
+            do=_alike(shape, more_shape, files, more_files),
+        )
+    if own.dtype != images.dtype:
+        raise InputError(
+            what,
             expected=f"{own.dtype} pixels, like those with labels",
-            got=more.train.images.dtype,
+            got=images.dtype,
             do="prepare both alike",
         )
-    print(f"{len(more.train.images):,} images without labels for pretraining, from {more.source}")
-    return dataset._replace(unlabelled=more.train.images)
+    for notice in notices:
+        print(notice)
+    print(f"{len(images):,} images without labels for pretraining, from {source}")
+    return dataset._replace(unlabelled=images)
+
+
+def _alike(
+    shape: tuple[int, ...] | None, more: tuple[int, ...] | None, files: bool, more_files: bool
+) -> str:
+    """How to make images with labels and more images alike; files can be converted when read."""
+    if files and shape is not None and more is not None:
+        if len(shape) == len(more):
+            height, width = shape[:2] if more_files else more[:2]
+            return f"pass --image-size {height} {width}"
+        if more_files or len(shape) == 3:  # those in colour are files
+            return "pass --grey to read both as grey"
+    return "prepare both alike"
+
+
+def _described(image_shape: tuple[int, ...] | None, n_pixels: int) -> str:
+    colour = " in colour" if image_shape is not None and len(image_shape) == 3 else ""
+    return in_words(image_shape, n_pixels) + colour
 
 
 def in_words(image_shape: tuple[int, ...] | None, n_pixels: int) -> str:
@@ -111,8 +145,8 @@ def check_labels(dataset: Dataset) -> None:
             f"labels of {dataset.name}",
             expected="a class for each training image",
             got="none",
-            do="give y in the .npz, or one folder per class; pass images without labels to "
-            "--unlabelled",
+            do="give y in the .npz, one folder per class, or a .csv file with the columns file and "
+            "label; pass images without labels to --unlabelled",
         )
     n_classes = max(part.n_classes for part in (train, dataset.valid, dataset.test))
     counts = np.bincount(train.labels, minlength=n_classes)

@@ -1,86 +1,225 @@
-"""Read a folder of images, or a folder with one sub-folder of images per class."""
+"""Read image files: a folder of them, one sub-folder per class, or a CSV file of their labels."""
 
 import math
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from dae_jax.datasets.arrays import blaming
+from dae_jax.datasets.label_file import read_label_file, some
 from dae_jax.errors import InputError
 
-__all__ = ["IMAGE_SUFFIXES", "image_names", "read_image_folder"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "LABELS_SUFFIX",
+    "MIXED",
+    "ImageFiles",
+    "image_files",
+    "image_names",
+    "read_image_folder",
+    "read_without_labels",
+]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 """The endings of image files, in lower case."""
+LABELS_SUFFIX = ".csv"
+"""The ending of a file of labels, in lower case."""
 
 # Pillow would try its other formats too, and some of them start other programs (EPS).
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 _ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width are exchanged
 _MAX_BYTES = 1 << 34
 _RESIZE = "pass --image-size HEIGHT WIDTH"
+MIXED = "pass --grey to read all as grey, or convert them"
+"""What an error about images that are not all grey, nor all in colour, advises."""
+
+
+class ImageFiles(NamedTuple):
+    """Images that were files of their own, and what there is to say about them."""
+
+    images: np.ndarray
+    """uint8 in 0..255, (n, h, w) if they are grey, else (n, h, w, 3)."""
+    labels: np.ndarray | None
+    """int32, (n,); or None."""
+    class_names: tuple[str, ...] | None
+    """The names of labels 0, 1, ...; None without labels."""
+    notices: tuple[str, ...]
+    """Lines for the user: images that were enlarged, or left out."""
+
+
+def image_files(path: str | os.PathLike) -> list[Path]:
+    """The files that `read_image_folder` reads, in its order.
+
+    Args:
+        path: See `read_image_folder`.
+
+    Raises:
+        InputError: As for `read_image_folder`, if there are no images, a mix of images and
+            sub-folders, or a malformed CSV file.
+    """
+    return _found(Path(path))[0]
 
 
 def image_names(path: str | os.PathLike) -> list[str]:
-    """The names of the files that `read_image_folder` reads, in its order.
+    """The names of `image_files`, relative to the folder, with forward slashes.
 
     Args:
-        path: The folder, or a single image.
-
-    Returns:
-        The names, relative to the folder, with forward slashes.
+        path: See `read_image_folder`.
 
     Raises:
-        InputError: As for `read_image_folder`, if there are no images or a mix of images and
-            sub-folders.
+        InputError: As for `image_files`.
     """
-    root = Path(path).parent if os.path.isfile(path) else Path(path)
-    return [file.relative_to(root).as_posix() for file in _by_class(Path(path))[0]]
+    return [file.relative_to(_root(Path(path))).as_posix() for file in image_files(path)]
 
 
 def read_image_folder(
-    path: str | os.PathLike, image_size: tuple[int, int] | None = None
-) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...] | None]:
-    """Read a folder of images, with or without one sub-folder per class.
+    path: str | os.PathLike,
+    image_size: tuple[int, int] | None = None,
+    grey: bool = False,
+    *,
+    if_mixed: str = MIXED,
+) -> ImageFiles:
+    """Read a folder of images, with or without one sub-folder per class, or a CSV file of labels.
 
-    Files with other endings than `IMAGE_SUFFIXES` and hidden files are skipped. Files and
-    sub-folders are sorted by name, 2 before 10. The EXIF orientation is applied, transparency is
-    ignored, only the first frame of an animation is read, and 16-bit values are reduced to their
+    Of a folder, files with other endings than `IMAGE_SUFFIXES` and hidden files are skipped. Files
+    and sub-folders are sorted by name, 2 before 10. The EXIF orientation is applied, transparency
+    is ignored, only the first frame of an animation is read, and 16-bit values are reduced to their
     upper 8 bits.
 
     Args:
-        path: The folder, or a single image.
+        path: The folder; a CSV file, see `label_file.read_label_file`, whose images keep its order;
+            or a single image.
         image_size: (height, width) in pixels, at least 1, to which every image is stretched. None
             if all images have the same size already.
-
-    Returns:
-        The images, uint8 in 0..255, (n, h, w) if all are grey, else (n, h, w, 3); their labels,
-        int32, (n,); and the names of the classes. Labels and names are None without sub-folders.
+        grey: Whether to read images that are saved in colour as grey.
+        if_mixed: What an error advises if some images are grey and some in colour.
 
     Raises:
-        InputError: There are no images, images beside sub-folders, or a class without images; an
-            image is unreadable or suspiciously large; or sizes differ and `image_size` is None.
+        InputError: There are no images, images beside sub-folders, a class without images, or a
+            malformed CSV file; an image is unreadable or suspiciously large; sizes differ and
+            `image_size` is None; or some images are grey, some in colour, and `grey` is False.
     """
+    path = Path(path)
+    files, labels, class_names = _found(path)
+    images, enlarged = _read(files, path, image_size, grey, if_mixed)
+    unlisted = _unlisted(path, files) if _is_label_file(path) else []
+    return ImageFiles(images, labels, class_names, (*unlisted, *enlarged))
+
+
+def read_without_labels(
+    path: str | os.PathLike,
+    image_size: tuple[int, int] | None = None,
+    grey: bool = False,
+    *,
+    leave_out: Collection[Path] = (),
+    if_mixed: str = MIXED,
+) -> ImageFiles:
+    """Read images as `read_image_folder` does, but without their labels.
+
+    Of a folder with images, sub-folders are not read.
+
+    Args:
+        path: See `read_image_folder`, as for the other arguments.
+        image_size: (height, width) in pixels, or None.
+        grey: Whether to read images that are saved in colour as grey.
+        leave_out: Files not to read.
+        if_mixed: What an error advises if some images are grey and some in colour.
+
+    Raises:
+        InputError: As for `read_image_folder`, or no image is left.
+    """
+    path, notices = Path(path), []
+    if path.is_dir():
+        found, folders = _listed(path)
+        below = [file for folder in folders for file in _listed(folder)[0]]
+        if found and below:
+            notices.append(f"sub-folders of {path} are not read")
+        found = found or below
+    else:
+        found = image_files(path)
+    known = {file.resolve() for file in leave_out}
+    files = [file for file in found if file.resolve() not in known] if known else found
+    if not files:
+        got = f"{len(found):,} that have labels" if found else "none"
+        raise InputError(path, expected="images without labels", got=got, do="add some")
+    if len(files) < len(found):
+        n = len(found) - len(files)
+        notices.append(f"{n:,} of {len(found):,} images of {path} are left out: they have labels")
+    images, enlarged = _read(files, path, image_size, grey, if_mixed)
+    return ImageFiles(images, None, None, (*notices, *enlarged))
+
+
+def _is_label_file(path: Path) -> bool:
+    return path.name.lower().endswith(LABELS_SUFFIX) and path.is_file()
+
+
+def _root(path: Path) -> Path:
+    """The folder that the names of images are relative to."""
+    return path.parent if path.is_file() else path
+
+
+def _found(path: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...] | None]:
+    """List the images with their labels and class names, None without labels."""
+    if not _is_label_file(path):
+        return _by_class(path)
+    labels = read_label_file(path)
+    class_names = tuple(sorted(set(labels.values()), key=_natural_order))
+    index = {name: i for i, name in enumerate(class_names)}
+    indices = np.array([index[label] for label in labels.values()], np.int32)
+    return [path.parent / name for name in labels], indices, class_names
+
+
+def _unlisted(path: Path, files: Sequence[Path]) -> list[str]:
+    """A line about images beside those that a CSV file lists, if there are any."""
+    folders = {file.parent for file in files}
+    others = {file for folder in folders for file in _listed(folder)[0]} - set(files)
+    if not others:
+        return []
+    # --unlabelled takes one folder: that of all images, or the one of all their sub-folders.
+    above = folders if len(folders) == 1 else {folder.parent for folder in folders}
+    words = f"{len(others):,} images that {path.name} does not list are ignored"
+    if len(above) == 1 and (len(folders) == 1 or not _listed(*above)[0]):
+        words += f", except by pretrain --unlabelled {above.pop()}"
+    return [words]
+
+
+def _read(
+    files: Sequence[Path],
+    path: Path,
+    image_size: tuple[int, int] | None,
+    grey: bool,
+    if_mixed: str,
+) -> tuple[np.ndarray, list[str]]:
+    """Read images; also a line about those that are enlarged, if there are any."""
     from PIL import Image
 
-    files, labels, class_names = _by_class(Path(path))
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         # All headers are read first: a wrong size is found before the pixels are decoded.
-        size, all_grey = _common_size(files, Path(path), image_size)
-        shape = (len(files), *size) if all_grey else (len(files), *size, 3)
+        sizes, greys = [], []
+        for file in files:
+            with _blaming_image(file):
+                size, is_grey = _header(file)
+            sizes.append(size)
+            greys.append(is_grey)
+        names = [file.relative_to(_root(path)).as_posix() for file in files]
+        size = image_size or _common_size(path, names, sizes)
+        as_grey = grey or _all_grey(path, names, greys, if_mixed)
+        shape = (len(files), *size) if as_grey else (len(files), *size, 3)
         if min(size) < 1 or math.prod(shape) > _MAX_BYTES:
             expected = f"images of 1 to {_MAX_BYTES} bytes in all"
             raise InputError(path, expected=expected, got=f"shape {shape}", do=_RESIZE)
         images = np.empty(shape, np.uint8)
         for i, file in enumerate(files):
             with _blaming_image(file):
-                images[i] = _decoded(file, "L" if all_grey else "RGB", size)
-    return images, labels, class_names
+                images[i] = _decoded(file, "L" if as_grey else "RGB", size)
+    return images, _enlarged(path, sizes, size)
 
 
 def _by_class(path: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...] | None]:
@@ -106,32 +245,52 @@ def _by_class(path: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...
 def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
     """List the images and the sub-folders directly in a folder, in order, without hidden ones."""
     with blaming(folder, "a folder that can be listed", "check the path"):
-        entries = sorted((p for p in folder.iterdir() if p.name[0] != "."), key=_natural_order)
+        entries = [p for p in folder.iterdir() if p.name[0] != "."]
+    entries.sort(key=lambda p: _natural_order(p.name))
     images = [p for p in entries if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
     return images, [p for p in entries if p.is_dir()]
 
 
-def _natural_order(path: Path) -> tuple[list[str | int], str]:
+def _natural_order(name: str) -> tuple[list[str | int], str]:
     """A sorting key that puts 2 before 10."""
-    parts = re.split("([0-9]+)", path.name)
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], path.name
+    parts = re.split("([0-9]+)", name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
 def _common_size(
-    files: Sequence[Path], path: Path, image_size: tuple[int, int] | None
-) -> tuple[tuple[int, int], bool]:
-    """The (height, width) to read all images in, and whether all of them are grey."""
-    sizes, all_grey = [], True
-    for file in files:
-        with _blaming_image(file):
-            size, grey = _header(file)
-        sizes.append(size)
-        all_grey = all_grey and grey
-        if image_size is None and size != sizes[0]:
-            first, other = (f.relative_to(path) for f in (files[0], file))
-            got = f"{first} of {sizes[0]} and {other} of {size} (height, width)"
+    path: Path, names: Sequence[str], sizes: Sequence[tuple[int, int]]
+) -> tuple[int, int]:
+    """The (height, width) of all images."""
+    for name, size in zip(names, sizes, strict=True):
+        if size != sizes[0]:
+            got = f"{names[0]} of {sizes[0]} and {name} of {size} (height, width)"
             raise InputError(path, expected="images of one size", got=got, do=_RESIZE)
-    return image_size or sizes[0], all_grey
+    return sizes[0]
+
+
+def _all_grey(path: Path, names: Sequence[str], greys: Sequence[bool], if_mixed: str) -> bool:
+    """Whether all images are grey; an error names those that are not like the others."""
+    n = sum(greys)
+    if 0 < n < len(greys):
+        odd = n < len(greys) - n  # whether the grey ones are fewer
+        fewer = some([name for name, grey in zip(names, greys, strict=True) if grey == odd])
+        grey, colour = f"{n:,} grey", f"{len(greys) - n:,} in colour"
+        got = f"{colour} and {grey} ({fewer})" if odd else f"{grey} and {colour} ({fewer})"
+        expected = "images that are all grey or all in colour"
+        raise InputError(path, expected=expected, got=got, do=if_mixed)
+    return n > 0
+
+
+def _enlarged(path: Path, sizes: Sequence[tuple[int, int]], to: tuple[int, int]) -> list[str]:
+    """A line about images that are smaller than they are read, if there are any."""
+    smaller = [size for size in sizes if size[0] < to[0] or size[1] < to[1]]
+    if not smaller:
+        return []
+    (h, w), more = min(smaller), " or more" if len(set(smaller)) > 1 else ""
+    return [
+        f"enlarged to {to[0]} x {to[1]}, from {h} x {w}{more}: {len(smaller):,} of "
+        f"{len(sizes):,} images of {path}"
+    ]
 
 
 def _blaming_image(file: Path) -> AbstractContextManager[None]:

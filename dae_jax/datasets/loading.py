@@ -19,7 +19,7 @@ from dae_jax.datasets.arrays import (
     read_npy,
     read_npz,
 )
-from dae_jax.datasets.image_folder import IMAGE_SUFFIXES, read_image_folder
+from dae_jax.datasets.image_folder import IMAGE_SUFFIXES, LABELS_SUFFIX, read_image_folder
 from dae_jax.datasets.pickles import read_pickle
 from dae_jax.errors import InputError
 
@@ -40,7 +40,7 @@ NAMES = ("mnist", "mnist-sample", "digits")
 _DIGITS = tuple("0123456789")
 _PICKLE = r"\.(pkl|pickle)(\.gz)?$"
 _IDX = r"[-.]idx\d?(-ubyte)?(\.gz)?$"
-_ENDING = r"([-.]idx\d?(-ubyte)?|\.npz|\.npy|\.pkl|\.pickle)?(\.gz)?$"
+_ENDING = r"([-.]idx\d?(-ubyte)?|\.npz|\.npy|\.pkl|\.pickle|\.csv)?(\.gz)?$"
 _Parts = Mapping[str, tuple[np.ndarray, np.ndarray | None]]  # Images and labels as they are read.
 _Names = tuple[str, ...] | None
 _Shape = tuple[int, ...] | None
@@ -77,6 +77,8 @@ class Dataset(NamedTuple):
     """The names of labels 0, 1, ...; None if they are not named."""
     unlabelled: np.ndarray | None = None
     """More images of the same kind without labels, for pretraining alone, (m, d); or None."""
+    notices: tuple[str, ...] = ()
+    """What a command says about image files: see `image_folder.ImageFiles`."""
 
     @property
     def pretraining_images(self) -> np.ndarray:
@@ -91,24 +93,26 @@ def load(
     *,
     valid_fraction: float | None = None,
     image_size: tuple[int, int] | None = None,
+    grey: bool = False,
 ) -> Dataset:
     """Load a data set by name, or one of your own by path.
 
     Integer images are pixels: uint8 if all values lie in 0..255, int32 otherwise. Floating-point
     images become float32, with unchanged values; booleans become 0 and 1. The training images stay
-    in the order of their source, but those of a folder of images, which is read class by class, are
+    in the order of their source, but those of image files, which are read class by class, are
     shuffled with a fixed seed.
 
     Args:
         name_or_path: One of `NAMES` as a string, even if there is a file of that name; or the path
-            of a folder of IDX files or of images, or of an .npz (x_train, y_train, x_test, y_test,
-            or x and y; only the images to train on are needed), .npy (images), IDX (images) or
-            .pkl[.gz] file.
+            of a folder of IDX files or of images, of a .csv file of images and their labels, or of
+            an .npz (x_train, y_train, x_test, y_test, or x and y; only the images to train on are
+            needed), .npy (images), IDX (images) or .pkl[.gz] file.
         valid_fraction: The share of the training images, in [0, 1), that is held out for
             validation, and as many again for testing if there is no test set. The split is
             balanced by class and has a fixed seed. None means 0.1. Only for data without a split
             of their own.
-        image_size: (height, width) in pixels for a folder of images; see `read_image_folder`.
+        image_size: (height, width) in pixels for image files; see `read_image_folder`.
+        grey: Whether to read image files that are saved in colour as grey.
 
     Returns:
         The data set.
@@ -117,7 +121,7 @@ def load(
         InputError: The data are not found, cannot be read or are malformed, or an argument does
             not apply to them.
     """
-    dataset = _load(name_or_path, valid_fraction, image_size)
+    dataset = _load(name_or_path, valid_fraction, image_size, grey)
     if holds_image_files(str(name_or_path)):
         # Minibatches of a single class would spoil training.
         order = np.random.default_rng(0).permutation(len(dataset.train.images))
@@ -128,7 +132,10 @@ def load(
 
 
 def load_whole(
-    name_or_path: str | os.PathLike, *, image_size: tuple[int, int] | None = None
+    name_or_path: str | os.PathLike,
+    *,
+    image_size: tuple[int, int] | None = None,
+    grey: bool = False,
 ) -> Dataset:
     """Load a data set without a new split and without shuffling.
 
@@ -138,6 +145,7 @@ def load_whole(
     Args:
         name_or_path: See `load`.
         image_size: See `load`.
+        grey: See `load`.
 
     Returns:
         The data set.
@@ -146,7 +154,7 @@ def load_whole(
         InputError: As for `load`.
     """
     fraction = None if has_fixed_split(name_or_path) else 0.0
-    return _load(name_or_path, fraction, image_size)
+    return _load(name_or_path, fraction, image_size, grey)
 
 
 def has_fixed_split(name_or_path: str | os.PathLike) -> bool:
@@ -156,56 +164,75 @@ def has_fixed_split(name_or_path: str | os.PathLike) -> bool:
 
 
 def load_default(
-    *, valid_fraction: float | None = None, image_size: tuple[int, int] | None = None
+    *,
+    valid_fraction: float | None = None,
+    image_size: tuple[int, int] | None = None,
+    grey: bool = False,
 ) -> Dataset:
     """Load ``mnist``, or ``mnist-sample`` if MNIST is not available.
 
     Args:
         valid_fraction: See `load`. Any value but None is an error, since the split is fixed.
         image_size: See `load`. Any value but None is an error.
+        grey: See `load`. True is an error.
 
     Returns:
         The data set, whose name says which of the two it is.
 
     Raises:
         InputError: MNIST is found but wrong, the sample is not installed either, or an argument is
-            not None.
+            given.
     """
     try:
-        return load("mnist", valid_fraction=valid_fraction, image_size=image_size)
+        return load("mnist", valid_fraction=valid_fraction, image_size=image_size, grey=grey)
     except mnist.UnavailableError:
         return load("mnist-sample")
 
 
 def holds_image_files(name_or_path: str) -> bool:
-    """Whether a path is an image file or a folder of image files, which can be resized.
+    """Whether a path is an image file, a folder of them or a CSV file of their labels.
 
     Args:
         name_or_path: See `load`; False for a name.
     """
     if name_or_path in NAMES:
         return False
-    if os.path.isdir(name_or_path):
-        return not find_idx(Path(name_or_path))
-    return os.path.isfile(name_or_path) and name_or_path.lower().endswith(IMAGE_SUFFIXES)
+    is_image = name_or_path.lower().endswith(IMAGE_SUFFIXES) and os.path.isfile(name_or_path)
+    return is_image or _lists_images(name_or_path)
+
+
+def _lists_images(path: str) -> bool:
+    """Whether a path is a folder of images or a CSV file of their labels."""
+    if os.path.isdir(path):
+        return not find_idx(path)
+    return path.lower().endswith(LABELS_SUFFIX) and os.path.isfile(path)
 
 
 def _load(
     name_or_path: str | os.PathLike,
     valid_fraction: float | None,
     image_size: tuple[int, int] | None,
+    grey: bool,
 ) -> Dataset:
     """Load a data set as `load` does, but without shuffling."""
     is_name = isinstance(name_or_path, str) and name_or_path in NAMES
     path = Path(name_or_path)
-    if image_size is not None and (is_name or not os.path.isdir(path) or find_idx(path)):
-        do = "leave --image-size out"
-        raise InputError("image_size", expected="a folder of images", got=name_or_path, do=do)
+    lists_images = not is_name and _lists_images(str(name_or_path))
+    for option, given in (("image_size", image_size is not None), ("grey", grey)):
+        if given and not lists_images:
+            do = f"leave --{option.replace('_', '-')} out"
+            expected = "a folder of images, or a CSV file of their labels"
+            raise InputError(option, expected=expected, got=name_or_path, do=do)
     if valid_fraction is not None and not 0 <= valid_fraction < 1:
         raise InputError("valid_fraction", expected="0 <= f < 1", got=valid_fraction, do="try 0.1")
-    name, class_names = str(name_or_path), _DIGITS
+    name, class_names, notices = str(name_or_path), _DIGITS, ()
     if not is_name:
-        parts, class_names = _read_path(path, name, image_size)
+        if lists_images:
+            read = read_image_folder(path, image_size, grey)
+            parts: _Parts = {"train": (read.images, read.labels)}
+            class_names, notices = read.class_names, read.notices
+        else:
+            parts, class_names = _read_path(path, name), None
         name, source = re.sub(_ENDING, "", path.resolve().name), str(path)
     elif name == "digits":
         parts, source = _digits()
@@ -223,7 +250,8 @@ def _load(
         splits |= _held_out(splits["train"], missing, fraction)
     shape = _image_shape(parts["train"][0].shape[1:])
     train, valid, test = (splits[part] for part in ("train", "valid", "test"))
-    return Dataset(name, source, train, valid, test, shape, class_names or label_names)
+    names = class_names or label_names
+    return Dataset(name, source, train, valid, test, shape, names, notices=notices)
 
 
 def _refuse_fraction(valid_fraction: float | None, what: object) -> None:
@@ -240,35 +268,31 @@ def _digits() -> tuple[_Parts, str]:
     return {"train": (scaled, np.asarray(labels))}, "sklearn.datasets.load_digits"
 
 
-def _read_path(path: Path, given: str, image_size: tuple[int, int] | None) -> tuple[_Parts, _Names]:
-    """Read the parts in a file or folder, unchanged, and the names of the classes if it has any.
+def _read_path(path: Path, given: str) -> _Parts:
+    """Read the parts in a file of arrays or a folder of IDX files, unchanged.
 
     Args:
         path: The file or folder.
         given: The path as the user gave it, for errors.
-        image_size: See `load`.
     """
     if not given or not os.path.exists(path):
         near = difflib.get_close_matches(given, NAMES, 1)
         do = f"did you mean {near[0]}?" if near else "check the path"
         raise InputError("data", expected=f"{', '.join(NAMES)} or a path", got=repr(given), do=do)
     name = path.name.lower()
-    if path.is_dir() and not find_idx(path):
-        images, labels, class_names = read_image_folder(path, image_size)
-        return {"train": (images, labels)}, class_names
     if path.is_dir():
         keys = dict(zip(IDX_NAMES, ("x_train", "y_train", "x_test", "y_test"), strict=True))
         arrays = {keys[part]: array for part, array in read_idx_folder(path).items()}
-        return _parts_by_name(arrays, path), None
+        return _parts_by_name(arrays, path)
     if name.endswith(".npz"):
-        return _parts_by_name(read_npz(path), path), None
+        return _parts_by_name(read_npz(path), path)
     if name.endswith(".npy"):
-        return {"train": (read_npy(path), None)}, None
+        return {"train": (read_npy(path), None)}
     if re.search(_IDX, name):
-        return {"train": (read_idx(path), None)}, None
+        return {"train": (read_idx(path), None)}
     if re.search(_PICKLE, name):
-        return dict(zip(("train", "valid", "test"), read_pickle(path), strict=True)), None
-    expected = "a folder, or a file .npz, .npy, .pkl[.gz], .idx[.gz] or -idx3-ubyte[.gz]"
+        return dict(zip(("train", "valid", "test"), read_pickle(path), strict=True))
+    expected = "a folder, or a file .csv, .npz, .npy, .pkl[.gz], .idx[.gz] or -idx3-ubyte[.gz]"
     raise InputError(path, expected=expected, got="another format", do="convert it to .npz")
 
 

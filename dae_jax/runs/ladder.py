@@ -90,7 +90,7 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     checks.check_labels(dataset)
     checks.check_shift(dataset, t.shift or 0)
     if d.unlabelled is not None:
-        dataset = checks.with_unlabelled(dataset, d.unlabelled, d.image_size)
+        dataset = checks.with_unlabelled(dataset, d.unlabelled, d.image_size, d.grey)
     if d.labels is not None:
         checks.check_budget(dataset, d.labels)
     images = dataset.pretraining_images
@@ -106,6 +106,8 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
         "classes; a ladder network (--preset few-labels) learns from them all: "
         f"{resolved.epochs} epochs, {updates:,} updates"
     )
+    if n_labelled == len(images):
+        print("no images without labels (--unlabelled): the labelled ones are used without, too")
     members = [Member(f"seed_{seed}", seed) for seed in settings.seeds]
     return runs.open_run(resolved, dataset, members, command, instead_of_mnist=instead)
 

@@ -1,5 +1,6 @@
 """New images for a trained model: read, and checked against its card."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -30,46 +31,67 @@ class NewImages(NamedTuple):
 
 
 def load(
-    source: str, card: Card, part: str | None = None, image_size: tuple[int, int] | None = None
+    source: str,
+    card: Card,
+    part: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    grey: bool = False,
 ) -> NewImages:
     """Load images and check that the model takes them; pixels are not rescaled.
 
-    Only images in files of their own are resized, to the size of the training images.
+    Only images in files of their own are resized, to the size of the training images, and read as
+    grey, if those were. What there is to say about them is printed to stderr.
 
     Args:
         source: A name or a path; see `datasets.load`.
         card: The model's card.
         part: ``"train"``, ``"valid"``, ``"test"`` or ``"all"``; the test images, if any, if None.
         image_size: The (height, width) to resize to, instead of the training images'.
+        grey: Whether to read files that are saved in colour as grey, although the training images
+            were not.
 
     Raises:
         InputError: There are no such images, or their size, kind or range is not the model's.
     """
     files = datasets.holds_image_files(source)
     if files:
-        if image_size is None and card.image_shape is not None:
-            image_size = card.image_shape[0], card.image_shape[1]
-        x, labels, class_names = image_folder.read_image_folder(source, image_size)
+        x, labels, class_names, notices = _read_files(source, card, image_size, grey)
         shape, parts = x.shape[1:], {"train": Split(x.reshape(len(x), -1), labels)}
-    elif image_size is not None:
-        raise InputError(
-            "--image-size", expected="a folder of images", got=source, do="leave --image-size out"
-        )
+    elif image_size is not None or grey:
+        flag = "--grey" if image_size is None else "--image-size"
+        raise InputError(flag, expected="a folder of images", got=source, do=f"leave {flag} out")
     else:
         dataset = datasets.load_whole(source)
-        shape, class_names = dataset.image_shape, dataset.class_names
+        shape, class_names, notices = dataset.image_shape, dataset.class_names, dataset.notices
         parts = {name: getattr(dataset, name) for name in ("train", "valid", "test")}
     parts = {name: split for name, split in parts.items() if len(split.images)}
     part = part or ("test" if "test" in parts else "all")
     split = _part(parts, part, source)
     _check_shape(source, split.images, shape, card, files)
     _check_values(source, split.images, card)
+    for notice in notices:
+        print(notice, file=sys.stderr)
     n = len(split.images)
     names = image_folder.image_names(source) if files else [str(i) for i in range(n)]
     if class_names is None:
         class_names = tuple(map(str, range(split.n_classes)))
     seen = Path(source) == card.source and part in ("train", "all")
     return NewImages(split.images, names, split.labels, class_names, seen)
+
+
+def _read_files(
+    source: str, card: Card, image_size: tuple[int, int] | None, grey: bool
+) -> image_folder.ImageFiles:
+    """Read image files in the size and, if it was trained with ``--grey``, the grey of a model."""
+    known = card.image_shape
+    in_colour = known is not None and len(known) == 3
+    if in_colour and grey:
+        expected, got, do = "a model of grey images", "one of colour images", "leave --grey out"
+        raise InputError("--grey", expected=expected, got=got, do=do)
+    if image_size is None and known is not None:
+        image_size = known[0], known[1]
+    if_mixed = "convert the grey ones to colour" if in_colour else image_folder.MIXED
+    return image_folder.read_image_folder(source, image_size, grey or card.grey, if_mixed=if_mixed)
 
 
 def _part(parts: Mapping[str, Split], name: str, source: str) -> Split:
@@ -95,7 +117,7 @@ def _check_shape(
     elif known is None:
         do = "pass --image-size, with that of the training images"
     elif len(known) != len(shape or ()):
-        do = f"convert them to {'grey' if len(known) == 2 else 'colour'}"
+        do = "pass --grey to read them as grey" if len(known) == 2 else "convert them to colour"
     else:
         do = "leave --image-size out"
     raise InputError(

@@ -75,7 +75,9 @@ def load_data(data: shared.Data) -> tuple[Dataset, bool]:
     Returns:
         The data set, and whether it is the sample because MNIST is unavailable, which is printed.
     """
-    options: dict[str, Any] = dict(valid_fraction=data.valid_fraction, image_size=data.image_size)
+    options: dict[str, Any] = dict(
+        valid_fraction=data.valid_fraction, image_size=data.image_size, grey=data.grey
+    )
     if data.data is not None:
         return datasets.load(data.data, **options), False
     dataset = datasets.load_default(**options)
@@ -94,6 +96,8 @@ def open_run(
     instead_of_mnist: bool = False,
 ) -> Run[Settings]:
     """Open the run directory of these settings and write its configuration.
+
+    What there is to say about image files is printed.
 
     Args:
         settings: The resolved settings. Without ``run_dir``, a new folder in ``runs/`` is made.
@@ -118,6 +122,8 @@ def open_run(
         command = record.read_text().rstrip("\n")
     else:
         write_whole(record, command + "\n")
+    for notice in dataset.notices:
+        print(notice)
     return Run(settings, dataset, folder, members, command, instead_of_mnist)
 
 

@@ -81,6 +81,11 @@ class Card:
         return None if name is None else Path(name)
 
     @property
+    def grey(self) -> bool:
+        """Whether training images that were saved in colour were read as grey."""
+        return bool(self.config.get("data", {}).get("grey", False))
+
+    @property
     def limits(self) -> dict[str, tuple[float, float]]:
         """The range of pixels that the model takes, for ``"integer"`` or ``"float"`` ones or both.
 

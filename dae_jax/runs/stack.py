@@ -67,7 +67,7 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
         checks.check_comparison(dataset, settings.comparison.labels, settings.running.seeds)
     training.optimiser(f.finetune_optimizer, f.rate)  # checks its name
     if d.unlabelled is not None:
-        dataset = checks.with_unlabelled(dataset, d.unlabelled, d.image_size)
+        dataset = checks.with_unlabelled(dataset, d.unlabelled, d.image_size, d.grey)
     if pretrained is None:
         _check_pretraining(settings, dataset)
     else:

@@ -56,7 +56,7 @@ def inherited(requested: Settings, argv: Sequence[str]) -> Settings:
     there = read(folder)
     data = there.data
     if requested.data.data is not None:
-        data = replace(pretrain.Data(), pixel_scale=data.pixel_scale)
+        data = replace(pretrain.Data(), pixel_scale=data.pixel_scale, grey=data.grey)
     settings = shared.parse(
         Settings,
         argv,

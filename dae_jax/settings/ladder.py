@@ -104,8 +104,13 @@ class Training:
         """Check the range of each setting."""
         shared.check_count("epochs", 1 if self.epochs is None else self.epochs)
         shared.check_above_0("learning-rate", self.learning_rate)
-        shared.check_count("batch-size", 1 if self.batch_size is None else self.batch_size)
-        shared.check_count("labelled-batch-size", self.labelled_batch_size)
+        for flag, size in (
+            ("--batch-size", self.batch_size),
+            ("--labelled-batch-size", self.labelled_batch_size),
+        ):
+            if size is not None and size < 2:
+                expected = "at least 2 images, whose mean and variance normalise the layers"
+                raise InputError(flag, expected=expected, got=size)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ class ModelAndImages:
     run: Positional[Annotated[str, arg(metavar="RUN")]] = tyro.MISSING
     """The run directory of the model, or its .safetensors file."""
     images: Positional[Annotated[str, arg(metavar="IMAGES")]] = tyro.MISSING
-    """A folder of images, one image, a file .npz, .npy, IDX or .pkl.gz, a folder of IDX files, or
-    mnist, mnist-sample or digits."""
+    """A folder of images, one image, a .csv file with the columns file and label, a file .npz,
+    .npy, IDX or .pkl.gz, a folder of IDX files, or mnist, mnist-sample or digits."""
     part: Annotated[
         Literal["train", "valid", "test", "all"] | None,
         arg(
@@ -30,6 +30,8 @@ class ModelAndImages:
         tuple[int, int] | None,
         arg(metavar="HEIGHT WIDTH", help_behavior_hint="(default: the training images' size)"),
     ] = None
-    """Size in pixels that a folder of images is resized to."""
+    """Size in pixels that image files are resized to."""
+    grey: bool = False
+    """Read image files that are saved in colour as grey, as for a model trained with --grey."""
     debug: bool = False
     """Show the traceback of an error."""

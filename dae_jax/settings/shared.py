@@ -9,7 +9,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -54,8 +54,8 @@ class Data:
             help_behavior_hint="(default: mnist if it can be downloaded, otherwise mnist-sample)",
         ),
     ] = None
-    """mnist, mnist-sample, digits, or a path: a folder of IDX files or of images, .npz, .npy or the
-    tutorial's mnist.pkl.gz."""
+    """mnist, mnist-sample, digits, or a path: a folder of IDX files or of images, a .csv file with
+    the columns file and label, .npz, .npy or the tutorial's mnist.pkl.gz."""
     valid_fraction: Annotated[
         float | None, arg(metavar="SHARE", help_behavior_hint="(default: 0.1)")
     ] = None
@@ -65,7 +65,9 @@ class Data:
         tuple[int, int] | None,
         arg(metavar="HEIGHT WIDTH", help_behavior_hint="(default: their own size)"),
     ] = None
-    """Size in pixels that a folder of images is resized to."""
+    """Size in pixels that image files are resized to."""
+    grey: bool = field(default=False, metadata={"since": "0.2.0"})
+    """Read image files that are saved in colour as grey."""
     pixel_scale: float = 255.0
     """Divisor of integer pixels. The tutorial's own data file was divided by 256."""
 

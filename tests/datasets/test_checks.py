@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dae_jax import datasets
 from dae_jax.datasets import Dataset, Split, checks
 from helpers import refused
 from trained_models import picture
@@ -69,7 +70,7 @@ def test_the_names_of_classes_are_printed_unless_they_are_their_numbers(capsys):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (dataset(labels=None), ("labels of toy", "got none", "--unlabelled")),
+        (dataset(labels=None), ("labels of toy", "got none", ".csv", "--unlabelled")),
         (dataset(0 * LABELS, 0 * LABELS), ("classes of toy", "at least 2, got 0")),
         (dataset(LABELS % 2), ("expected some of each class, got none of 2",)),
         (dataset(LABELS % 2, names=("a", "b", "newt")), ("got none of newt",)),
@@ -155,6 +156,80 @@ def test_more_images_of_another_kind_are_refused(more, words):
     refused(
         lambda: checks.with_unlabelled(dataset(), "more.npy", None), "--unlabelled more.npy", *words
     )
+
+
+@pytest.fixture
+def pictures(here):
+    """Folders of 2 x 2 images, grey or in colour, and the data set of one of them."""
+
+    def pictures(name, *, colour=False, n=6, side=2):
+        values = np.zeros((side, side, 3) if colour else (side, side))
+        for i in range(n):
+            picture(Path(f"{name}/{'ab'[i % 2]}/{i}.png"), values + 40 * i)
+        return datasets.load_whole(name)
+
+    return pictures
+
+
+@pytest.mark.parametrize("colour", [False, True], ids=["grey", "colour"])
+def test_grey_beside_colour_is_refused_and_grey_reads_both_as_grey(pictures, colour):
+    few = pictures("few", colour=colour)
+    pictures("many", colour=not colour)
+    own, other = ("2 x 2 x 3 in colour", "2 x 2") if colour else ("2 x 2", "2 x 2 x 3 in colour")
+    words = f"images of {own}, like those with labels, got {other}; pass --grey to read both"
+    refused(lambda: checks.with_unlabelled(few, "many", None), "--unlabelled many", words)
+    # what it advises works
+    few = datasets.load_whole("few", grey=True)
+    more = checks.with_unlabelled(few, "many", None, True).unlabelled
+    assert more is not None
+    np.testing.assert_array_equal(more[:, 0], [0, 80, 160, 40, 120, 200])
+
+
+def test_a_mix_beside_image_files_is_refused_with_the_flag_and_beside_arrays_without(pictures):
+    few = pictures("few")
+    pictures("many", n=3)
+    picture(Path("many/b/3.png"), np.zeros((2, 2, 3)))
+    mixed = "3 grey and 1 in colour (b/3.png)"
+    refused(lambda: checks.with_unlabelled(few, "many", None), mixed, "pass --grey")
+    assert "--grey" not in refused(lambda: checks.with_unlabelled(dataset(), "many", None), mixed)
+
+
+def test_the_size_to_pass_is_that_of_arrays_or_else_that_of_the_labelled_images(pictures):
+    few = pictures("few")
+    pictures("many", side=5)
+    np.save("more.npy", np.zeros((3, 4, 7), np.uint8))
+    for more, words in (("many", "got 5 x 5; pass --image-size 2 2"),
+                        ("more.npy", "got 4 x 7; pass --image-size 4 7")):  # fmt: skip
+        refused(lambda m=more: checks.with_unlabelled(few, m, None), "images of 2 x 2,", words)
+    resized = datasets.load_whole("few", image_size=(4, 7))
+    assert checks.with_unlabelled(resized, "more.npy", (4, 7)).unlabelled is not None
+    both = checks.with_unlabelled(few, "many", (2, 2))
+    assert both.pretraining_images.shape == (12, 4)
+    words = "got 4 x 7; prepare both alike"  # arrays cannot be resized
+    refused(lambda: checks.with_unlabelled(dataset(), "more.npy", None), words)
+
+
+def test_arrays_in_colour_cannot_be_read_as_grey(pictures):
+    few = pictures("few")
+    np.save("more.npy", np.zeros((3, 2, 2, 3), np.uint8))
+    words = "got 2 x 2 x 3 in colour; prepare both alike"
+    refused(lambda: checks.with_unlabelled(few, "more.npy", None), words)
+    few = pictures("rgb", colour=True)
+    np.save("more.npy", np.zeros((3, 2, 2), np.uint8))
+    refused(lambda: checks.with_unlabelled(few, "more.npy", None), "got 2 x 2; pass --grey")
+
+
+def test_labelled_images_are_not_added_again(pictures, capsys):
+    pictures("few")
+    lines = ["file,label", "a/0.png,a", "b/1.png,b", "b/3.png,b"]
+    Path("few/labels.csv").write_text("\n".join(lines))
+    few = datasets.load_whole("few/labels.csv")
+    both = checks.with_unlabelled(few, "few", None)
+    np.testing.assert_array_equal(both.pretraining_images[:, 0], [0, 40, 120, 80, 160, 200])
+    out = capsys.readouterr().out
+    assert "3 of 6 images of few are left out: they have labels\n3 images without labels" in out
+    few = datasets.load_whole("few")
+    refused(lambda: checks.with_unlabelled(few, "few", None), "few: ", "got 6 that have labels")
 
 
 def test_sizes_are_written_with_crosses():

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dae_jax.datasets.image_folder import IMAGE_SUFFIXES, read_image_folder
-from helpers import refused_file
+from dae_jax.datasets.image_folder import (
+    IMAGE_SUFFIXES,
+    image_names,
+    read_image_folder,
+    read_without_labels,
+)
+from helpers import refused, refused_file
 
 
 def save(path: Path, values: np.ndarray, mode: str | None = None, **options) -> None:
@@ -23,18 +28,19 @@ def grey(value: int, height: int = 4, width: int = 6) -> np.ndarray:
 def test_a_folder_of_images_is_read_in_natural_order_without_labels(tmp_path):
     for i in (10, 2, 1):
         save(tmp_path / f"image{i}.png", grey(i))
-    images, labels, names = read_image_folder(tmp_path)
+    images, labels, names, notices = read_image_folder(tmp_path)
     assert images.shape == (3, 4, 6)
     assert images.dtype == np.uint8
     assert images[:, 0, 0].tolist() == [1, 2, 10]
     assert labels is None
     assert names is None
+    assert notices == ()
 
 
 def test_sub_folders_are_classes_in_natural_order(tmp_path):
     for name, value in (("10", 3), ("9", 1), ("9", 2)):
         save(tmp_path / name / f"{value}.png", grey(value))
-    images, labels, names = read_image_folder(tmp_path)
+    images, labels, names, _ = read_image_folder(tmp_path)
     assert names == ("9", "10")
     assert images[:, 0, 0].tolist() == [1, 2, 3]
     assert labels is not None
@@ -42,13 +48,44 @@ def test_sub_folders_are_classes_in_natural_order(tmp_path):
     assert labels.dtype == np.int32
 
 
-def test_one_colour_image_makes_all_images_rgb(tmp_path):
-    save(tmp_path / "a.png", grey(7))
+def test_images_saved_in_colour_are_in_colour_even_if_their_pixels_are_grey(tmp_path):
+    save(tmp_path / "a.png", grey(7), "RGB")
     save(tmp_path / "b.PNG", np.stack([grey(1), grey(2), grey(3)], axis=-1))
     images, *_ = read_image_folder(tmp_path)
     assert images.shape == (2, 4, 6, 3)
     assert images[0, 0, 0].tolist() == [7, 7, 7]
     assert images[1, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_images_saved_in_colour_are_read_as_grey_if_wanted(tmp_path):
+    save(tmp_path / "a.png", grey(7), "RGB")
+    save(tmp_path / "b.png", grey(8))
+    save(tmp_path / "c.png", np.stack([grey(100), grey(200), grey(50)], axis=-1))
+    images, *_ = read_image_folder(tmp_path, grey=True)
+    assert images.shape == (3, 4, 6)
+    # ITU-R 601-2, as Pillow documents it
+    luma = round((299 * 100 + 587 * 200 + 114 * 50) / 1000)
+    assert images[:, 0, 0].tolist() == [7, 8, luma]
+
+
+@pytest.mark.parametrize(
+    ("n_grey", "n_colour", "got"),
+    [
+        (3, 1, "got 3 grey and 1 in colour (c/0.png); pass --grey"),
+        (1, 3, "got 3 in colour and 1 grey (g/0.png); pass --grey"),
+        (2, 2, "got 2 grey and 2 in colour (c/0.png, c/1.png); pass --grey"),
+        (7, 6, "(c/0.png, c/1.png, c/2.png, c/3.png, c/4.png, ...)"),
+    ],
+)
+def test_a_mix_of_grey_and_colour_is_refused_with_the_names_of_the_fewer(
+    tmp_path, n_grey, n_colour, got
+):
+    for folder, n, mode in (("g", n_grey, "L"), ("c", n_colour, "RGB")):
+        for i in range(n):
+            save(tmp_path / folder / f"{i}.png", grey(7), mode)
+    refused_file(read_image_folder, tmp_path, "all grey or all in colour", got)
+    words = "sort them"
+    refused(lambda: read_image_folder(tmp_path, if_mixed=words), f"; {words}")
 
 
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
@@ -156,3 +193,91 @@ def test_a_missing_folder_and_a_folder_without_images_are_refused(tmp_path):
     (tmp_path / "README.txt").write_text("hello")
     refused_file(read_image_folder, tmp_path, "none")
     refused_file(read_image_folder, tmp_path / "missing")
+
+
+# ---- sizes -----------------------------------------------------------------------------------
+
+
+def test_images_that_are_enlarged_are_counted_with_their_size(tmp_path):
+    for i, (height, width) in enumerate([(4, 6), (2, 9), (4, 6), (8, 8)]):
+        save(tmp_path / f"{i}.png", grey(i, height, width))
+    *_, notices = read_image_folder(tmp_path, (5, 5))
+    line = "enlarged to 5 x 5, from 2 x 9 or more: 3 of 4 images of"
+    assert notices == (f"{line} {tmp_path}",)
+    for i in (1, 3):
+        (tmp_path / f"{i}.png").unlink()
+    *_, notices = read_image_folder(tmp_path, (5, 5))
+    assert notices == (f"enlarged to 5 x 5, from 4 x 6: 2 of 2 images of {tmp_path}",)
+    assert read_image_folder(tmp_path, (4, 6)).notices == ()
+
+
+# ---- a CSV file of labels ----------------------------------------------------------------------
+
+
+def listed(path: Path, **labels: str) -> Path:
+    """Write images of values 0, 1, ... and a CSV file of their labels."""
+    for i, name in enumerate(labels):
+        save(path.parent / f"{name}.png", grey(i))
+    lines = [f"{name}.png,{label}" for name, label in labels.items()]
+    path.write_text("\n".join(["file,label", *lines]))
+    return path
+
+
+def test_images_have_the_labels_and_the_order_of_a_csv_file(tmp_path):
+    path = listed(tmp_path / "labels.csv", b="10", a="9", c="10")
+    images, labels, names, notices = read_image_folder(path)
+    assert images[:, 0, 0].tolist() == [0, 1, 2]
+    assert labels is not None
+    assert labels.dtype == np.int32
+    assert (labels.tolist(), names) == ([1, 0, 1], ("9", "10"))
+    assert image_names(path) == ["b.png", "a.png", "c.png"]
+    assert notices == ()
+
+
+def test_a_mix_that_a_csv_file_lists_is_refused_with_names(tmp_path):
+    path = listed(tmp_path / "labels.csv", b="x", a="y", c="y")
+    save(tmp_path / "a.png", grey(1), "RGB")
+    refused_file(read_image_folder, path, "2 grey and 1 in colour (a.png)")
+
+
+def test_images_that_a_csv_file_does_not_list_are_counted_and_can_be_taken_without_labels(tmp_path):
+    path = listed(tmp_path / "labels.csv", b="x", a="y")
+    save(tmp_path / "c.png", grey(50))
+    save(tmp_path / "d.png", grey(60))
+    (line,) = read_image_folder(path).notices
+    do = f"--unlabelled {tmp_path}"
+    assert line == f"2 images that labels.csv does not list are ignored, except by pretrain {do}"
+    # what it advises works
+    known = [tmp_path / "a.png", tmp_path / "b.png"]
+    more = read_without_labels(tmp_path, leave_out=known)
+    assert more.images[:, 0, 0].tolist() == [50, 60]
+    assert more.labels is None and more.class_names is None
+    assert more.notices == (f"2 of 4 images of {tmp_path} are left out: they have labels",)
+
+
+def test_images_beside_the_listed_ones_of_several_folders_are_in_the_folder_above(tmp_path):
+    for i, name in enumerate(("x/1", "x/2", "y/1", "y/2")):
+        save(tmp_path / f"{name}.png", grey(i))
+    path = tmp_path / "labels.csv"
+    path.write_text("file,label\nx/1.png,x\ny/1.png,y\n")
+    (line,) = read_image_folder(path).notices
+    assert line.startswith("2 images that labels.csv") and line.endswith(f"--unlabelled {tmp_path}")
+    known = [tmp_path / "x/1.png", tmp_path / "y/1.png"]
+    images = read_without_labels(tmp_path, leave_out=known).images
+    assert images[:, 0, 0].tolist() == [1, 3]
+    save(tmp_path / "3.png", grey(9))  # now no folder has them all
+    assert read_image_folder(path).notices == (
+        "2 images that labels.csv does not list are ignored",
+    )
+
+
+def test_without_labels_the_images_of_a_folder_are_read_rather_than_its_sub_folders(tmp_path):
+    save(tmp_path / "1.png", grey(1))
+    save(tmp_path / "filters" / "2.png", grey(2))
+    images, *_, notices = read_without_labels(tmp_path)
+    assert images[:, 0, 0].tolist() == [1]
+    assert notices == (f"sub-folders of {tmp_path} are not read",)
+    one = read_without_labels(tmp_path / "1.png")
+    assert one.images[:, 0, 0].tolist() == [1]
+    refused_file(lambda p: read_without_labels(p, leave_out=[p / "1.png"]), tmp_path, "got 1 that")
+    refused_file(read_without_labels, tmp_path / "filters" / "none", "can be listed")

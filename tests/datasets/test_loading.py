@@ -391,10 +391,33 @@ def test_a_folder_of_images_is_read_with_its_classes_and_size(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mnist", "mnist-sample", "digits", "file", "idx"])
-def test_an_image_size_is_accepted_only_for_folders_of_images(tmp_path, idx_folder, name):
+def test_an_image_size_and_grey_are_accepted_only_for_image_files(tmp_path, idx_folder, name):
     np.save(tmp_path / "x.npy", own()["x"])
     data = {"file": tmp_path / "x.npy", "idx": idx_folder}.get(name, name)
     refused(lambda: datasets.load(data, image_size=(2, 2)), "image_size", "a folder of images")
+    refused(lambda: datasets.load(data, grey=True), "grey: expected a folder", "leave --grey out")
+    refused(lambda: datasets.load_default(grey=True), "grey: expected a folder")
+
+
+def test_a_csv_file_of_labels_is_loaded_like_a_folder(tmp_path):
+    names = [f"{i}.png" for i in range(40)]
+    for i, name in enumerate(names):
+        Image.fromarray(np.full((4, 6), i, np.uint8)).convert("RGB").save(tmp_path / name)
+    lines = ["file,label", *(f"{name},k{i // 20}" for i, name in enumerate(names))]
+    (tmp_path / "Pets.csv").write_text("\n".join(lines))
+    path = str(tmp_path / "Pets.csv")
+    assert datasets.holds_image_files(path)
+    assert datasets.load(path).image_shape == (4, 6, 3)
+    data = datasets.load(path, image_size=(2, 8), grey=True)
+    assert (data.name, data.image_shape, data.class_names) == ("Pets", (2, 8), ("k0", "k1"))
+    assert data.notices == (f"enlarged to 2 x 8, from 4 x 6: 40 of 40 images of {path}",)
+    assert [len(split.images) for split in data[2:5]] == [32, 4, 4]
+    for split in data[2:5]:
+        np.testing.assert_array_equal(split.labels, split.images[:, 0] // 20)
+    assert data.train.labels is not None
+    assert 0 < data.train.labels[:11].sum() < 11  # shuffled, since files are often sorted by class
+    whole = datasets.load_whole(path, grey=True).train
+    np.testing.assert_array_equal(whole.images[:, 0], np.arange(40))
 
 
 def test_a_name_takes_precedence_over_a_folder_but_a_path_object_does_not(tmp_path, monkeypatch):
@@ -423,8 +446,8 @@ def test_an_unknown_name_is_refused_with_a_suggestion(name, word):
 
 
 def test_another_file_format_is_refused_with_the_known_ones(tmp_path):
-    (tmp_path / "data.csv").write_text("1,2,3")
-    refused(lambda: datasets.load(tmp_path / "data.csv"), "data.csv", ".npz", ".pkl")
+    (tmp_path / "data.txt").write_text("1,2,3")
+    refused(lambda: datasets.load(tmp_path / "data.txt"), "data.txt", ".csv", ".npz", ".pkl")
 
 
 @pytest.mark.parametrize("name", ["x.npz", "x.npy", "x.pkl.gz", "x.idx"])

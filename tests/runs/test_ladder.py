@@ -204,7 +204,7 @@ def test_images_that_are_not_shifted_stay_where_they_are():
         ("--labels 67", "--labels: expected 3 (one for each class) to 66"),
         ("--batch-size 67", "--batch-size: expected at most 66"),
         ("--shift 8", "--shift: expected 0 to 7"),
-        ("--freeze", "--freeze"),
+        ("--freeze", "--freeze is a flag of the stack"),
         ("--data none.npz", "none.npz"),
         ("--preset", "--preset"),
     ],
@@ -214,6 +214,33 @@ def test_bad_input_is_one_line(few, flags, words):
     assert status == 2
     assert_one_line(err, words)
     assert not Path("r").exists()
+
+
+def test_without_images_without_labels_it_is_said_what_is_used_instead(few, monkeypatch):
+    monkeypatch.setattr(runs, "train", lambda run: None)  # as if stopped before training
+    words = "no images without labels (--unlabelled): the labelled ones are used without, too\n"
+    for flags, expected in ((("--labels", "66"), True), (("--labels", "65"), False)):
+        status, out, _ = few(*flags, "--run-dir", flags[1])
+        assert status == 130 and (words in out) == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--preset few-labels --freeze", "--freeze is a flag of the stack"),
+        ("--preset=few-labels --no-shuffle", "--no-shuffle is a flag of the stack"),
+        ("--preset few-labels --corruption=0.3", "--corruption is a flag of the stack"),
+        ("--preset best --labelled-batch-size 5", "-size is a flag of the ladder network"),
+        ("--data mnist --epochs 3", "--epochs is a flag of the ladder network"),
+        ("--data small.npz --freeze --epochs 3", "--epochs is a flag of the ladder network"),
+        ("--preset few-labels --frieze", "Unrecognized options: --frieze; see"),
+        ("--preset few-labels --seed x", "'x'"),
+    ],
+)
+def test_a_flag_of_the_other_network_is_refused_as_such(pretrain_call, flags, words):
+    status, _, err = pretrain_call(*flags.split())
+    assert status == 2
+    assert_one_line(err, words)
 
 
 def test_images_that_are_all_the_same_are_refused(few):

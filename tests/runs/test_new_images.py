@@ -1,5 +1,6 @@
 """New images for a model: found, resized, compared with its card, and refused if they differ."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,39 @@ def test_a_folder_is_resized_to_the_size_of_the_training_images():
 
 
 @pytest.mark.usefixtures("here")
+def test_colour_is_read_as_grey_if_the_training_images_were_or_if_wanted():
+    for i in range(3):
+        picture(Path(f"new/{i}.png"), np.full((2, 2, 3), 9 * i))
+    words = "expected 2 x 2, as in training, got 2 x 2 x 3; pass --grey"
+    refused(lambda: new_images.load("new", BYTES), words)
+    trained_with_it = replace(BYTES, config={"data": {"data": "elsewhere", "grey": True}})
+    for new in (new_images.load("new", BYTES, grey=True), new_images.load("new", trained_with_it)):
+        np.testing.assert_array_equal(new.images, [[9 * i] * 4 for i in range(3)])
+    picture(Path("new/3.png"), np.full((2, 2), 27))
+    mixed = "3 in colour and 1 grey (3.png)"
+    refused(lambda: new_images.load("new", BYTES), mixed, "pass --grey")
+    assert len(new_images.load("new", BYTES, grey=True).images) == 4
+    colour = replace(BYTES, image_shape=(2, 2, 3), pixels=12)
+    refused(lambda: new_images.load("new", colour), mixed, "; convert the grey ones to colour")
+
+
+@pytest.mark.usefixtures("here")
+def test_new_images_may_have_their_labels_in_a_csv_file(capsys):
+    for name in ("2.png", "10.png", "new/1.png", "extra.png"):
+        picture(Path("set", name), np.full((1, 2), 9))
+    Path("set/labels.csv").write_text("file,label\n10.png,b\nnew/1.png,a\n2.png,b\n")
+    new = new_images.load("set/labels.csv", BYTES)
+    assert new.names == ["10.png", "new/1.png", "2.png"]
+    assert new.labels is not None
+    assert (new.labels.tolist(), new.class_names) == ([1, 0, 1], ("a", "b"))
+    out, err = capsys.readouterr()
+    assert not out and err.splitlines() == [
+        "1 images that labels.csv does not list are ignored",
+        "enlarged to 2 x 2, from 1 x 2: 3 of 3 images of set/labels.csv",
+    ]
+
+
+@pytest.mark.usefixtures("here")
 def test_floats_may_lie_a_little_outside_the_range_of_the_training_images():
     np.save("x.npy", np.array([[-0.05, 0, 1, 1.05]], np.float32))
     assert len(new_images.load("x.npy", floats_card()).images) == 1
@@ -106,7 +140,9 @@ BAD_IMAGES = {
     "bytes as floats": ("f", "x.npy", pixels(0, 255, "f4", 4), "got floats in 0 to 255; scale"),
     "about zero": ("f", "x.npy", pixels(-1, 1, "f4", 4), "got floats in -1 to 1; scale"),
     "grey": ("c", "pets", None, "expected 4 x 5 x 3, as in training, got 4 x 5; convert them to c"),
-    "colour": ("pets_run", "rgb", None, "got 4 x 5 x 3; convert them to grey"),
+    "colour": ("pets_run", "rgb", None, "got 4 x 5 x 3; pass --grey to read them as grey"),
+    "grey colour": ("c", "rgb --grey", None, "--grey: expected a model of grey images"),
+    "grey arrays": ("stack", "own.npz --grey", None, "--grey: expected a folder of images"),
     "no part": ("stack", "own.npz --part valid", None, "train, test or all of own.npz"),
     "size of an array": ("stack", "own.npz --image-size 8 6", None, "a folder of images"),
     "another size": ("pets_run", "pets --image-size 5 4", None, "leave --image-size out"),

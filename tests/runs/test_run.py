@@ -10,6 +10,7 @@ import pytest
 
 from dae_jax import datasets
 from dae_jax.datasets import Dataset, Split, mnist
+from dae_jax.errors import InputError
 from dae_jax.runs import run as runs
 from dae_jax.runs.run import Member
 from dae_jax.settings import pretrain, shared, train
@@ -45,6 +46,12 @@ def test_a_resumed_run_keeps_the_command_that_began_it():
     # a run directory of version 0.1.0 has no such file if it is of a dA
     Path("r/command.txt").unlink()
     assert runs.open_run(settings(run_dir="r", resume=True), TOY, ONE, "now").command == "now"
+
+
+@pytest.mark.usefixtures("here")
+def test_what_there_is_to_say_about_the_data_is_printed(capsys):
+    runs.open_run(settings(), TOY._replace(notices=("one line", "another")), ONE, "")
+    assert capsys.readouterr().out == "one line\nanother\n"
 
 
 @pytest.mark.usefixtures("here")
@@ -99,5 +106,7 @@ def test_without_a_name_mnist_is_loaded_or_its_sample_and_this_is_said(monkeypat
     dataset, instead = runs.load_data(shared.Data("own.npz", valid_fraction=0.2))
     assert (dataset.name, len(dataset.valid.images), instead) == ("own", 2, False)
     assert not capsys.readouterr().out
+    with pytest.raises(InputError, match="leave --grey out"):
+        runs.load_data(shared.Data("own.npz", grey=True))
     same = datasets.load("own.npz", valid_fraction=0.2)
     np.testing.assert_array_equal(dataset.train.images, same.train.images)

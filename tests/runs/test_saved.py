@@ -57,6 +57,8 @@ def test_a_model_and_its_card_come_back_and_equal_ones_are_equal_files(tmp_path,
 def test_the_card_says_which_images_the_model_takes_and_how_it_was_trained():
     settings = pretrain.Settings().resolved("toy", 9)
     card = saved.card("classifier", DATA, settings, 7)
+    in_grey = replace(settings, data=replace(settings.data, grey=True))
+    assert saved.card("classifier", DATA, in_grey, 7).grey and not card.grey
     assert (card.kind, card.data, card.image_shape, card.pixels) == (
         "classifier",
         "toy",

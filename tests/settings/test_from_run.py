@@ -12,7 +12,7 @@ from helpers import refused
 
 THERE = replace(
     PRESETS["best"],
-    data=Data("there.npz", 0.25, None, 256.0, "more.npz"),
+    data=Data("there.npz", 0.25, pixel_scale=256.0, unlabelled="more.npz"),
     stack=Stack((12, 8), "jax"),
     pretraining=Pretraining((0.2, 0.3), pretrain_epochs=(3,), batch_size=16),
     running=Running(seed=5, seeds=3),
@@ -51,9 +51,9 @@ def test_flags_that_are_not_given_are_the_other_runs_but_those_of_fine_tuning():
 @pytest.mark.usefixtures("here")
 def test_other_data_are_split_by_their_own_flags_and_scaled_like_the_other_runs():
     write(THERE)
-    assert inherited("--data", "here.npz").data == Data("here.npz", None, None, 256.0)
+    assert inherited("--data", "here.npz").data == Data("here.npz", pixel_scale=256.0)
     got = inherited("--data", "here.npz", "--valid-fraction", "0.5", "--unlabelled", "more.npz")
-    assert got.data == Data("here.npz", 0.5, None, 256.0, "more.npz")
+    assert got.data == Data("here.npz", 0.5, pixel_scale=256.0, unlabelled="more.npz")
 
 
 @pytest.mark.usefixtures("here")

@@ -9,11 +9,13 @@ from helpers import refused
 
 @pytest.mark.parametrize("kind", [predict.Settings, transform.Settings])
 def test_model_and_images_are_positions_and_the_rest_flags(kind):
-    got = shared.parse(kind, ["run", "images", "--part", "all", "--image-size", "3", "4"])
+    got = shared.parse(kind, ["run", "images", "--part", "all", "--image-size", "3", "4", "--grey"])
     assert isinstance(got, new_images.ModelAndImages)
     assert (got.run, got.images, got.part, got.image_size) == ("run", "images", "all", (3, 4))
+    assert got.grey
     usual = shared.parse(kind, ["run", "images"])
-    assert usual.part is None and usual.image_size is None and not usual.debug
+    assert usual.part is None and usual.image_size is None
+    assert not usual.grey and not usual.debug
 
 
 @pytest.mark.parametrize("kind", [predict.Settings, transform.Settings])

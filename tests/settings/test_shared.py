@@ -112,6 +112,15 @@ def test_a_setting_that_a_later_version_added_has_its_default_if_it_is_missing()
     refused(lambda: shared.from_json(Later, {"more": 5}), "Later has other settings")
 
 
+def test_settings_that_earlier_versions_do_not_record_have_their_defaults():
+    for kind in (train.Settings, pretrain.Settings):
+        saved = shared.to_json(kind())
+        del saved["data"]["grey"]
+        assert shared.from_json(kind, saved) == kind()
+        saved["data"] |= {"grey": True}
+        assert shared.from_json(kind, saved).data.grey
+
+
 def test_the_settings_of_one_command_are_not_those_of_another():
     for one, other in ((train.Settings, pretrain.Settings), (pretrain.Settings, train.Settings)):
         refused(lambda o=one, k=other: shared.from_json(k, shared.to_json(o())), "config.json")
