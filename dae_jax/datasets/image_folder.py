@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import shlex
 import warnings
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
@@ -185,7 +186,7 @@ def _unlisted(path: Path, files: Sequence[Path]) -> list[str]:
     above = folders if len(folders) == 1 else {folder.parent for folder in folders}
     words = f"{len(others):,} images that {path.name} does not list are ignored"
     if len(above) == 1 and (len(folders) == 1 or not _listed(*above)[0]):
-        words += f", except by pretrain --unlabelled {above.pop()}"
+        words += f", except by pretrain --unlabelled {shlex.quote(str(above.pop()))}"
     return [words]
 
 

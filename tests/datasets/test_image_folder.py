@@ -241,18 +241,19 @@ def test_a_mix_that_a_csv_file_lists_is_refused_with_names(tmp_path):
 
 
 def test_images_that_a_csv_file_does_not_list_are_counted_and_can_be_taken_without_labels(tmp_path):
-    path = listed(tmp_path / "labels.csv", b="x", a="y")
-    save(tmp_path / "c.png", grey(50))
-    save(tmp_path / "d.png", grey(60))
+    (folder := tmp_path / "my set").mkdir()
+    path = listed(folder / "labels.csv", b="x", a="y")
+    save(folder / "c.png", grey(50))
+    save(folder / "d.png", grey(60))
     (line,) = read_image_folder(path).notices
-    do = f"--unlabelled {tmp_path}"
+    do = f"--unlabelled '{folder}'"
     assert line == f"2 images that labels.csv does not list are ignored, except by pretrain {do}"
     # what it advises works
-    known = [tmp_path / "a.png", tmp_path / "b.png"]
-    more = read_without_labels(tmp_path, leave_out=known)
+    known = [folder / "a.png", folder / "b.png"]
+    more = read_without_labels(folder, leave_out=known)
     assert more.images[:, 0, 0].tolist() == [50, 60]
     assert more.labels is None and more.class_names is None
-    assert more.notices == (f"2 of 4 images of {tmp_path} are left out: they have labels",)
+    assert more.notices == (f"2 of 4 images of {folder} are left out: they have labels",)
 
 
 def test_images_beside_the_listed_ones_of_several_folders_are_in_the_folder_above(tmp_path):
