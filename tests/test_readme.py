@@ -106,3 +106,18 @@ def test_the_numbers_of_the_comparison_are_those_of_its_report():
         gain = gains[labels, "random"]
         half = gain["mean"] - gain["interval"][0]
         assert f"{100 * gain['mean']:.2f} ± {100 * half:.2f}" in row
+
+
+@pytest.mark.parametrize("name", ["letters", "shapes"])
+def test_the_errors_with_few_labels_are_those_of_the_reports(name):
+    report = read_json(RESULTS / f"few-labels-{name}" / "report.json")
+    link = f"results/few-labels-{name}/report.json"
+    (row,) = [line for line in README.splitlines() if line.startswith("|") and link in line]
+    (member,), baselines = report["members"], report["baselines"]
+    errors = [member["test_error"], *(b["test_error"] for b in baselines[1:])]  # not the majority
+    for cell, error in zip(row.split("|")[2:], errors, strict=False):
+        assert cell.strip(" *") == f"{100 * error:.1f}"
+    assert member["test_images"] == 5_000 and report["data"]["labelled_images"] == 100
+    assert member["test_error"] < 2 / 3 * min(errors[1:])
+    files = f"--data {name}/labelled.npz --unlabelled {name}/unlabelled.npz"
+    assert report["command"] == f"python -m dae_jax.pretrain {files} --run-dir runs/{name}"
