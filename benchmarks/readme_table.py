@@ -1,6 +1,7 @@
-"""The README's table of speed, made from the reports of `speed.py`: one column per processor."""
+"""The README's table of speed, made from the reports: one column per processor."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -15,7 +16,12 @@ from dae_jax.files import write_whole
 COMMAND = "python benchmarks/speed.py"
 MARKS = f"<!-- speed: made by {COMMAND} --table README.md -->", "<!-- end of speed -->"
 """The lines of a Markdown file between which the table is written."""
-BATCHES = 20, 128
+TABLES = {
+    "batch-20": ("speed", "20"),
+    "batch-128": ("speed", "128"),
+    "ladder": ("ladder", "100, ladder network"),
+}
+"""The tables of the reports: the script that makes each, and the README's name of it."""
 BY_HAND = "PyTorch in place", "PyTorch in place, CUDA graph"
 LABELS = {
     "PyTorch eager": "PyTorch, autograd",
@@ -29,17 +35,27 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Report:
-    """What the table needs of one report."""
+    """What the table needs of the reports of one processor."""
 
-    name: str
-    machine: dict[str, Any]
-    times: dict[tuple[int, str], list[float]]
-    """The seconds of a contestant over those of dae_jax, one per round, by batch and contestant;
+    machines: dict[str, dict[str, Any]]
+    """The facts in each report, by its name; that of `speed.py` is the first."""
+    times: dict[tuple[str, str], list[float]]
+    """The seconds of a contestant over those of dae_jax, one per round, by table and contestant;
     those that were skipped are not there."""
+
+    @property
+    def name(self) -> str:
+        """The name of the report of `speed.py`."""
+        return next(iter(self.machines))
+
+    @property
+    def processor(self) -> str:
+        """The processor in words."""
+        return processors.title(self.machines[self.name])
 
 
 def read(folder: Path) -> list[Report]:
-    """Read the reports of `speed.py` on all of MNIST; others in the folder are left out.
+    """Read the reports of `speed.py` on all of MNIST, and those of other scripts beside them.
 
     Raises:
         InputError: There is none; or one cannot be read, has another processor's name, lacks a
@@ -50,21 +66,32 @@ def read(folder: Path) -> list[Report]:
         raise InputError(
             "--table", expected=f"reports speed-*.json in {folder}", got="none", do=f"run {COMMAND}"
         )
-    return reports
+    return [_with_others(report, folder) for report in reports]
+
+
+def _with_others(report: Report, folder: Path) -> Report:
+    """Add the reports that other scripts made on the same processor, if there are any."""
+    machines, times = report.machines, report.times
+    for script in sorted({script for script, _ in TABLES.values()} - {"speed"}):
+        path = folder / f"{report.name.replace('speed', script, 1)}.json"
+        if path.exists() and (other := _read_one(path)):
+            machines, times = machines | other.machines, times | other.times
+    return Report(machines, times)
 
 
 def _read_one(path: Path) -> Report | None:
-    again = f"make it again: {COMMAND}"
+    made_by = path.name.partition("-")[0]
+    again = f"make it again: python benchmarks/{made_by}.py"
     try:
         numbers = json.loads(path.read_text())
         machine = numbers["machine"]
         if not processors.is_whole(machine):
             return None
-        name = processors.file_name("speed", machine)
-        tables = {batch: numbers[f"batch-{batch}"] for batch in BATCHES}
+        name = processors.file_name(made_by, machine)
+        tables = {table: numbers[table] for table, (by, _) in TABLES.items() if by == made_by}
         times = {
-            (batch, row): rounds
-            for batch, rows in tables.items()
+            (table, row): rounds
+            for table, rows in tables.items()
             for row in LABELS
             if (rounds := turns.ratios(rows.get(row, {}), rows["dae_jax"]))
         }
@@ -81,30 +108,38 @@ def _read_one(path: Path) -> Report | None:
             got=f"cores that other work kept {busy:.0%} busy",
             do=again,
         )
-    return Report(name, machine, times)
+    return Report({name: machine}, times)
 
 
 def in_markdown(reports: list[Report]) -> str:
     """The table, and below it how the hand-written PyTorch compares on each processor."""
     lines = [
-        ["batch", "times `dae_jax`", *(processors.title(report.machine) for report in reports)],
+        ["batch", "times `dae_jax`", *(report.processor for report in reports)],
         ["---"] * (2 + len(reports)),
     ]
-    for batch in BATCHES:
-        first = str(batch)
+    for table, (_, first) in TABLES.items():
         for row, label in LABELS.items():
-            if any((batch, row) in report.times for report in reports):
-                lines.append([first, label, *(_cell(report, batch, row) for report in reports)])
+            if any((table, row) in report.times for report in reports):
+                lines.append([first, label, *(_cell(report, table, row) for report in reports)])
                 first = ""
-    lines.append(["", "measured", *(report.machine["date"] for report in reports)])
-    lines.append(["", "JAX, PyTorch", *(_versions(report.machine) for report in reports)])
-    lines.append(["", "report", *(f"`{report.name}.txt`" for report in reports)])
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return "\n\n".join([table, "\n".join(filter(None, map(_by_hand, reports)))])
+    for label, fact in (
+        ("measured", lambda name, machine: machine["date"]),
+        ("JAX, PyTorch", lambda name, machine: _versions(machine)),
+        ("report", lambda name, machine: f"`{name}.txt`"),
+    ):
+        lines.append(["", label, *(_of_all(report, fact) for report in reports)])
+    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n\n".join([text, "\n".join(filter(None, map(_by_hand, reports)))])
 
 
-def _cell(report: Report, batch: int, row: str) -> str:
-    rounds = report.times.get((batch, row))
+def _of_all(report: Report, fact: Callable[[str, dict[str, Any]], str]) -> str:
+    """A fact of all reports of a processor; once if they agree."""
+    facts = [fact(name, machine) for name, machine in report.machines.items()]
+    return ", ".join(dict.fromkeys(facts))
+
+
+def _cell(report: Report, table: str, row: str) -> str:
+    rounds = report.times.get((table, row))
     if not rounds:
         return "not measured"
     return f"{median(rounds):.2f} ({min(rounds):.2f} to {max(rounds):.2f})"
@@ -118,15 +153,14 @@ def _versions(machine: dict[str, Any]) -> str:
 def _by_hand(report: Report) -> str:
     """A line on the hand-written PyTorch, or "" if it was not measured."""
     verdicts: dict[str, list[str]] = {}
-    for batch in BATCHES:
-        rows = [report.times[batch, row] for row in BY_HAND if (batch, row) in report.times]
+    for table, (_, label) in TABLES.items():
+        rows = [report.times[table, row] for row in BY_HAND if (table, row) in report.times]
         if rows:
             times = round(min(map(median, rows)), 2)
             word = "slower" if times > 1 else "faster" if times < 1 else "as fast"
-            verdicts.setdefault(word, []).append(str(batch))
+            verdicts.setdefault(word, []).append(label)
     words = ", ".join(f"{word} at batch {' and '.join(at)}" for word, at in verdicts.items())
-    where = processors.title(report.machine)
-    return f"- PyTorch by hand on {where}: {words}." if verdicts else ""
+    return f"- PyTorch by hand on {report.processor}: {words}." if verdicts else ""
 
 
 def put(page: Path, folder: Path) -> int:

@@ -32,7 +32,7 @@ MACHINE = {
 def scripts(monkeypatch):
     """The modules of `benchmarks/`, which are scripts: they find each other beside themselves."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    names = "networks", "processors", "readme_table", "sda", "speed", "turns"
+    names = "ladder", "networks", "processors", "readme_table", "sda", "speed", "turns"
     return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
 
 
@@ -89,16 +89,17 @@ def test_what_users_write_is_slower_on_every_processor(scripts):
     reports = scripts.readme_table.read(RESULTS)
     assert reports
     for report in reports:
-        for batch in (20, 128):
+        for table in ("batch-20", "batch-128"):
             for row in ("PyTorch eager", "torch.compile"):
-                rounds = report.times[batch, row]
+                rounds = report.times[table, row]
                 assert len(rounds) == 7  # as the README says
-                assert sorted(rounds)[3] > 1, (report.name, batch, row)
+                assert sorted(rounds)[3] > 1, (report.name, table, row)
 
 
 def test_the_committed_reports_carry_the_name_of_their_processor(scripts):
     paths = list(RESULTS.glob("*.json"))
-    assert {path.name.partition("-")[0] for path in paths} == {"networks", "sda", "speed"}
+    scripts_run = {path.name.partition("-")[0] for path in paths}
+    assert scripts_run | {"ladder"} == {"ladder", "networks", "sda", "speed"}
     for path in paths:
         machine, script = read_json(path)["machine"], path.name.partition("-")[0]
         assert path.stem == scripts.processors.file_name(script, machine)
@@ -181,6 +182,27 @@ def test_a_contestant_that_was_skipped_is_not_measured(scripts, folder, capsys):
     assert "| PyTorch, `torch.compile` | 1.50 (1.50 to 2.25) | not measured |" in table
 
 
+def test_a_ladder_network_is_in_the_column_of_its_processor(scripts, folder, capsys):
+    write(folder, "speed-amd-epyc-2-cores", 1.0, cpu="AMD EPYC", avx512=None)
+    xeon = write(folder, "speed-intel-xeon-processor-2-cores-avx-512", 1.0)
+    assert "ladder" not in table_of(scripts, folder, capsys)[1]
+    numbers = read_json(xeon)
+    row = numbers["batch-20"]["PyTorch eager"]
+    rows = {"dae_jax": numbers["batch-20"]["dae_jax"], "PyTorch eager": row}
+    path = xeon.with_name(xeon.name.replace("speed", "ladder"))
+    machine = MACHINE | {"date": "2026-01-03"}
+    path.write_text(json.dumps({"machine": machine, "ladder": rows}))
+    status, table, _ = table_of(scripts, folder, capsys)
+    assert status == 0
+    times = "not measured | 2.00 (2.00 to 3.00)"
+    assert f"| 100, ladder network | PyTorch, autograd | {times} |\n" in table
+    assert "| measured | 2026-01-02 | 2026-01-02, 2026-01-03 |" in table
+    assert f"| `speed-amd-epyc-2-cores.txt` | `{xeon.stem}.txt`, `{path.stem}.txt` |" in table
+    assert "| JAX, PyTorch | 1.2.3, 4.5.6 | 1.2.3, 4.5.6 |" in table
+    path.write_text(json.dumps({"machine": machine}))
+    assert_one_line(table_of(scripts, folder, capsys)[2], path.name, "benchmarks/ladder.py")
+
+
 @pytest.mark.parametrize("other", [{"images": 5000}, {"data": "mnist-sample"}])
 def test_reports_on_other_data_are_left_out(scripts, folder, capsys, other):
     write(folder, "speed-of-something", 1.0, **other)
@@ -259,6 +281,11 @@ def test_only_a_whole_run_replaces_a_committed_report(scripts, script):
     assert output(settings(quick=True)) is None
     assert output(settings(only=first)) is None
     assert output(settings(only=first, output_dir=ROOT)) == ROOT
+
+
+def test_a_quick_ladder_does_not_replace_a_committed_report(scripts):
+    settings, output = scripts.ladder.Settings, scripts.turns.output_folder
+    assert output(settings()) == RESULTS and output(settings(quick=True)) is None
 
 
 def test_a_report_is_what_was_printed_and_every_number(scripts, tmp_path, capsys):
