@@ -2,9 +2,8 @@
 
     pip install ".[bench]" && python benchmarks/ladder.py [--quick]
 
-One epoch of MNIST is measured in turns, from the same weights, with the settings of the command
-``python -m dae_jax.pretrain --preset few-labels``: 100 images without labels and 100 with labels
-per update, in a new order every epoch. Before that, PyTorch's cost and gradient are compared with
+One epoch of MNIST is measured in turns, from the same weights, with the published settings: 100
+images without labels and 100 with labels per update, in a new order every epoch. Before that, PyTorch's cost and gradient are compared with
 those of JAX, with the same noise. benchmarks/README.md says how to read the table.
 """
 
@@ -48,7 +47,7 @@ def model_jax() -> tuple[Any, Any]:
 
 
 def ladder_jax(folder: Path, batch: int, **_: Any) -> Epoch:
-    """`training.fit` of `ladder.cost`: a sweep of one member, as the command trains it."""
+    """`training.fit` of `ladder.cost`: a sweep of one member, as `runs/ladder.py` trains it."""
     import jax
 
     from dae_jax import training
