@@ -3,8 +3,9 @@
     pip install ".[bench]" && python benchmarks/ladder.py [--quick]
 
 One epoch of MNIST is measured in turns, from the same weights, with the published settings: 100
-images without labels and 100 with labels per update, in a new order every epoch. Before that, PyTorch's cost and gradient are compared with
-those of JAX, with the same noise. benchmarks/README.md says how to read the table.
+images without labels and 100 with labels per update, in a new order every epoch. Before that,
+PyTorch's cost and gradient are compared with those of JAX, with the same noise.
+benchmarks/README.md says how to read the table.
 """
 
 import sys
