@@ -77,9 +77,16 @@ def cores() -> int:
 
 
 class Progress:
-    """Progress over epochs: a live bar in a terminal, about twenty plain lines elsewhere."""
+    """Progress over epochs: a live bar in a terminal, about twenty plain lines elsewhere.
 
-    def __init__(self, epochs: int, start: int = 0, title: str = ""):
+    Args:
+        epochs: The number of the last epoch.
+        start: The number of epochs before the first.
+        title: The name of the training.
+        quiet: Whether nothing stays on the screen: no lines, and the bar disappears at the end.
+    """
+
+    def __init__(self, epochs: int, start: int = 0, title: str = "", *, quiet: bool = False):
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -89,7 +96,7 @@ class Progress:
             TimeRemainingColumn,
         )
 
-        self._epochs = epochs
+        self._epochs, self._quiet = epochs, quiet
         self._title = f"{title}, epoch" if title else "epoch"
         self._console = Console(highlight=False, soft_wrap=True)
         self._bar = None
@@ -102,6 +109,7 @@ class Progress:
                 TimeRemainingColumn(),
                 TextColumn("left"),
                 console=self._console,
+                transient=quiet,
             )
             self._task = self._bar.add_task("", total=epochs, completed=start, report="compiling")
             self._bar.start()
@@ -118,7 +126,7 @@ class Progress:
         report = f"{words}  {images_per_second:,.0f} images/s"
         if self._bar:
             self._bar.update(self._task, completed=epoch, report=report)
-        elif epoch % max(1, self._epochs // 20) == 0 or epoch == self._epochs:
+        elif not self._quiet and (epoch % max(1, self._epochs // 20) == 0 or epoch == self._epochs):
             print(
                 f"{self._title} {epoch}/{self._epochs}  {report}  {seconds_left:.0f} s left",
                 flush=True,

@@ -6,7 +6,7 @@ twice the minibatches seen so far. Training stops when it is used up. The origin
 best error but keeps the last weights; here the parameters of the best epoch are kept and returned.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dae_jax.training import Report, Watch, member
 
-__all__ = ["Best", "Patience", "begin", "exhausted", "look"]
+__all__ = ["Best", "Patience", "Several", "begin", "exhausted", "look"]
 
 PyTree = Any
 PATIENCE_EPOCHS = 10
@@ -133,3 +133,36 @@ class Best(Watch):
     def done(self, epoch: int) -> bool:
         """Whether the patience of all members is exhausted after `epoch`."""
         return bool(exhausted(self.rule, epoch, self._updates).all())
+
+
+class Several(Watch):
+    """Several watches of one training, which ends when all of them are done.
+
+    Args:
+        watches: At least one, such as one `Best` for each set of validation images.
+    """
+
+    def __init__(self, watches: Sequence[Watch]):
+        self.watches = watches
+
+    @property
+    def kept(self) -> PyTree:
+        """What each of the watches keeps, in turn."""
+        return tuple(watch.kept for watch in self.watches)
+
+    @kept.setter
+    def kept(self, values: PyTree) -> None:
+        for watch, value in zip(self.watches, values, strict=True):
+            watch.kept = value
+
+    def after(self, report: Report) -> dict[str, Any]:
+        """Let each watch look; the names of what the second one adds end in ``_2``, and so on."""
+        added = {}
+        for i, watch in enumerate(self.watches, 1):
+            suffix = f"_{i}" if i > 1 else ""
+            added |= {f"{name}{suffix}": value for name, value in watch.after(report).items()}
+        return added
+
+    def done(self, epoch: int) -> bool:
+        """Whether all are done."""
+        return all(watch.done(epoch) for watch in self.watches)

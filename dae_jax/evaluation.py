@@ -19,6 +19,7 @@ __all__ = [
     "error_interval",
     "error_rate",
     "locality",
+    "mcnemar",
     "mean_interval",
 ]
 
@@ -116,6 +117,31 @@ def error_interval(wrong: int, n: int, confidence: float = 0.95) -> tuple[float,
 
     interval = binomtest(int(wrong), int(n)).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def mcnemar(labels: ArrayLike, one: ArrayLike, other: ArrayLike) -> tuple[int, int, float]:
+    """McNemar's exact test of whether two classifiers have the same error rate.
+
+    Of the images that only one of them classifies correctly, each has as many then, by chance.
+
+    Args:
+        labels: True classes, (n,).
+        one: The classes that the first classifier predicts, (n,).
+        other: Those that the second one predicts for the same images, (n,).
+
+    Returns:
+        The numbers of images that only the first and only the second one classifies correctly, and
+        the two-sided p-value, 1 if there are none.
+
+    >>> mcnemar([0, 0, 0, 1], [0, 0, 0, 1], [1, 1, 1, 1])
+    (3, 0, 0.25)
+    """
+    from scipy.stats import binomtest
+
+    truth = np.asarray(labels)
+    first, second = np.asarray(one) == truth, np.asarray(other) == truth
+    b, c = int(np.sum(first & ~second)), int(np.sum(second & ~first))
+    return b, c, float(binomtest(b, b + c).pvalue) if b + c else 1.0
 
 
 def locality(

@@ -47,7 +47,7 @@ class Layer(NamedTuple):
 
 
 class Classifier(NamedTuple):
-    """The parameters of a classifier: sigmoid layers, from the images up, and a softmax layer."""
+    """The parameters of a classifier: hidden layers, from the images up, and a softmax layer."""
 
     hidden: tuple[Layer, ...]
     top: Layer
@@ -159,6 +159,7 @@ def cost(
     *,
     pixel_scale: Float[AnyArray, ""],
     dropout: tuple[Float[AnyArray, ""], Float[AnyArray, ""]] | None = None,
+    activation: Callable[..., Array] = jax.nn.sigmoid,
 ) -> Float[AnyArray, ""]:
     r"""The cost of fine-tuning: the mean negative log-likelihood of the labels.
 
@@ -171,6 +172,7 @@ def cost(
         pixel_scale: Divisor of integer pixels.
         dropout: The probabilities, in [0, 1), of dropping an input and a hidden unit; see
             `corruption.drop`. None draws no random numbers.
+        activation: That of the hidden layers; bound with `functools.partial`, since it is code.
 
     Returns:
         A scalar, in nats per image.
@@ -181,7 +183,7 @@ def cost(
     for i, layer in enumerate(model.hidden):
         if dropout is not None:
             y = corruption.drop(keys[i], y, dropout[min(i, 1)])
-        y = jax.nn.sigmoid(y @ layer.W + layer.b)
+        y = activation(y @ layer.W + layer.b)
     if dropout is not None:
         y = corruption.drop(keys[-1], y, dropout[1 if model.hidden else 0])
     a = y @ model.top.W + model.top.b

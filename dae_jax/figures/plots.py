@@ -181,33 +181,71 @@ def captioned_images(
 
 
 def comparison(
-    budgets: Sequence[str], arms: Mapping[str, Sequence[tuple[float, float]]]
+    panels: Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]],
+    ways: Sequence[str],
+    title: str,
 ) -> "Figure":
-    """Test error against the number of labels: means with error bars, one curve per arm.
+    """Test errors of several classifiers: one panel beside the other, one row per classifier.
 
     Args:
-        budgets: The numbers of labels, as they are written on the axis.
-        arms: For each arm, one pair (mean, half-width of its interval) per budget, both as shares
-            in [0, 1]; the figure shows per cent.
+        panels: By the title of the panel, the name of the classifier and the way that it was
+            chosen: the mean and the half-width of its interval, as shares in [0, 1]; the figure
+            shows per cent. All panels have the same classifiers.
+        ways: The ways, as the legend names them: filled points, hollow points and diamonds.
+        title: The title of the figure.
 
     Returns:
-        The figure.
+        The figure; its axis is logarithmic if no mean is 0.
     """
-    figure = _figure(6.4, 4)
-    axes = figure.subplots()
-    positions = np.arange(len(budgets))
-    for i, (name, intervals) in enumerate(arms.items()):
-        means, half_widths = 100 * np.array(intervals).T
-        # Curves are moved apart a little, so that their error bars do not overlap.
-        x, colour = positions + 0.06 * (i - 1), COLOURS[i]
-        axes.errorbar(x, means, half_widths, fmt="o-", capsize=4, color=colour, label=name)
-    axes.set_xticks(positions, budgets)
-    if any(mean > 0 for intervals in arms.values() for mean, _ in intervals):
-        axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
-    axes.set(xlabel="labelled images", ylabel="test error (%)")
-    axes.legend(frameon=False)
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    names = list(next(iter(panels.values())))
+    figure = _figure(2 + 2.9 * len(panels), 1.6 + 0.42 * len(names))
+    grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    styles = dict(zip(ways, (("o", COLOURS[0]), ("o", "white"), ("D", COLOURS[0])), strict=False))
+    handles: dict[str, Any] = {}
+    for axes, (name, rows) in zip(grid, panels.items(), strict=True):
+        for at, estimates in enumerate(rows.values()):
+            for i, (way, (mean, half)) in enumerate(estimates.items()):
+                y = at + 0.36 * (i - (len(estimates) - 1) / 2)  # one below the other
+                mark, fill = styles[way]
+                bar = axes.errorbar(
+                    100 * mean,
+                    y,
+                    xerr=100 * half,
+                    fmt=mark,
+                    color=COLOURS[0],
+                    markerfacecolor=fill,
+                    markersize=5,
+                    capsize=2,
+                )
+                handles.setdefault(way, bar)
+                axes.annotate(
+                    f"{100 * mean:.2f}",
+                    (100 * (mean + half), y),
+                    xytext=(4, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=7,
+                )
+        means = [100 * mean for own in rows.values() for mean, _ in own.values()]
+        if min(means) > 0:
+            axes.set_xscale("log", nonpositive="clip")
+            axes.set_xlim(min(means) / 1.6, 2.5 * max(means))
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            axes.set_xlim(0, 1.4 * max(max(means), 1))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set(title=name, xlabel="test error (%)")
+        axes.grid(axis="x", alpha=0.3)
+    grid[0].set_yticks(range(len(names)), names)
+    grid[0].invert_yaxis()
+    figure.suptitle(title)
+    shown = [way for way in ways if way in handles]
+    figure.legend(
+        [handles[way] for way in shown], shown, loc="outside lower center", ncols=3, frameon=False
+    )
     return figure
 
 

@@ -6,7 +6,7 @@ number of neighbours) is chosen by cross-validation on the labelled images.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,18 +38,23 @@ class Result(NamedTuple):
 
 
 def predict(
-    train: Split, unlabelled: np.ndarray, images: np.ndarray, pixel_scale: float = 255.0
+    train: Split,
+    unlabelled: np.ndarray,
+    images: np.ndarray,
+    pixel_scale: float = 255.0,
+    names: Sequence[str] = NAMES,
 ) -> list[Result]:
-    """Train every baseline and predict the classes of images.
+    """Train baselines and predict the classes of images.
 
     Args:
         train: Labelled images, (n, pixels), of at least two classes; the first `MOST` are used.
         unlabelled: Images without labels, (m, pixels); may be empty; the first `MOST` are used.
         images: Images to predict.
         pixel_scale: Divisor of integer pixels.
+        names: The baselines.
 
     Returns:
-        One result per name in `NAMES`.
+        One result per name.
     """
 
     def scaled(x: np.ndarray) -> np.ndarray:
@@ -59,7 +64,7 @@ def predict(
     labels = np.asarray(train.labels[:MOST])
     x, more, new = scaled(train.images[:MOST]), scaled(unlabelled[:MOST]), scaled(images)
     results = []
-    for name in NAMES:
+    for name in names:
         began = time.perf_counter()
         predicted = _MAKE[name](x, labels, more, new)
         results.append(Result(name, predicted, time.perf_counter() - began))

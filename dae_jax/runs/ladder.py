@@ -36,6 +36,7 @@ __all__ = [
     "Inputs",
     "Trained",
     "begin",
+    "fit",
     "inputs",
     "labelled",
     "predictor",
@@ -136,14 +137,26 @@ def train(run: Run[Settings]) -> Trained | None:
         crossed = _cross_validate(run, shift)
         if crossed is None:
             return None
+    models = fit(run, shift, run.place(STAGE, run.folder / STAGE))
+    about = {"shift": shift, "trials": trials, "cross_validation": crossed}
+    return None if models is None else Trained(models, about)
+
+
+def fit(run: Run[Settings], shift: int, place: Place) -> list[Classifier] | None:
+    """Train the network of every seed on images shifted so far; None after Ctrl-C.
+
+    Args:
+        run: The run.
+        shift: The largest distance, in pixels.
+        place: Where the files go.
+    """
+    s, dataset = run.settings, run.dataset
     each = [_One(seed, shift, labelled(dataset, s, i)) for i, seed in enumerate(s.seeds)]
     valid, watch = dataset.valid, None
     if len(valid.images) and valid.labels is not None:
         images = dataset.pretraining_images
         watch = _Errors(valid, images, inputs(images, run.pixel_scale))
-    models = _fit(run, each, s.epochs, run.place(STAGE, run.folder / STAGE), watch)
-    about = {"shift": shift, "trials": trials, "cross_validation": crossed}
-    return None if models is None else Trained(models, about)
+    return _fit(run, each, s.epochs, place, watch)
 
 
 def _choose_shift(run: Run[Settings]) -> tuple[int, list[dict[str, int]]]:

@@ -6,6 +6,7 @@ layer is a file; a resumed run reads it and continues at the first one that is m
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +18,9 @@ from jaxtyping import Array, Key
 from dae_jax import corruption, evaluation, stacked, training
 from dae_jax.autoencoder import AnyParams
 from dae_jax.datasets import Dataset, Split, checks
-from dae_jax.early_stopping import Best, Patience
+from dae_jax.early_stopping import Best, Patience, Several
 from dae_jax.errors import InputError
-from dae_jax.runs import from_run, saved, stage
+from dae_jax.runs import from_run, saved, shifts, stage
 from dae_jax.runs import run as runs
 from dae_jax.runs.run import Member, Run
 from dae_jax.runs.stage import Place, Stage
@@ -31,6 +32,7 @@ __all__ = [
     "begin",
     "codes",
     "finetune",
+    "finetune_by_each",
     "initial_layers",
     "keys",
     "pretrain",
@@ -46,6 +48,7 @@ class Tuned(NamedTuple):
 
     models: list[Classifier]
     rule: Patience | None  # None if no images were held out: then the last epoch's are kept
+    ended: bool = False  # whether patience ended the training of every member
 
 
 def begin(settings: Settings, command: str) -> Run[Settings]:
@@ -65,6 +68,7 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     checks.check_shift(dataset, f.shift)
     if settings.comparison.compare:
         checks.check_comparison(dataset, settings.comparison.labels, settings.running.seeds)
+        _check_arms(settings, dataset)
     training.optimiser(f.finetune_optimizer, f.rate)  # checks its name
     if d.unlabelled is not None:
         dataset = checks.with_unlabelled(dataset, d.unlabelled, d.image_size, d.grey)
@@ -92,6 +96,18 @@ def _check_pretraining(settings: Settings, dataset: Dataset) -> None:
         epochs = default_epochs(dataset.name, n, p.batch_size)
         updates = epochs * (n // p.batch_size)
         print(f"{epochs} epochs per layer of {n:,} images: {updates:,} updates")
+
+
+def _check_arms(settings: Settings, dataset: Dataset) -> None:
+    """Check that something is left to compare if the images cannot be shifted."""
+    shape = dataset.image_shape
+    if not settings.comparison.possible(shifts=shifts.candidates(shape) != [0]):
+        size = checks.in_words(shape, dataset.train.images.shape[1])
+        raise InputError(
+            "--arms",
+            expected=f"one that does not shift, since images of {size} are too small",
+            got=" ".join(settings.comparison.arms),
+        )
 
 
 def _check_batch_size(name: str, size: int, images: np.ndarray) -> None:
@@ -248,11 +264,39 @@ def finetune(
         pixel_scale: Divisor of integer pixels.
         place: Where the files go; none are written by default.
     """
+    valid = dataset.valid
+    by = [valid] if len(valid.images) and valid.labels is not None else []
+    tuned = finetune_by_each(by, how, layers, dataset, keys, pixel_scale, place)
+    return None if tuned is None else tuned[0]
+
+
+def finetune_by_each(
+    validation: Sequence[Split],
+    how: Finetuning,
+    layers: Sequence[AnyParams | stacked.Layer],
+    dataset: Dataset,
+    keys: Key[Array, "members"],
+    pixel_scale: float,
+    place: Place = Place(),  # noqa: B008  # frozen
+    activation: str = "sigmoid",
+) -> list[Tuned] | None:
+    """Train once, and choose the epoch by each of several sets of images; None after Ctrl-C.
+
+    The training ends when the patience with all of them is used up.
+
+    Args:
+        validation: Labelled images that choose the epoch; none to keep the last one's parameters.
+        how: See `finetune`, as for the arguments that follow.
+        activation: That of the layers; a name in `saved.ACTIVATIONS`.
+
+    Returns:
+        One result for each set of `validation`; a single one if there are none.
+    """
     each = range(len(keys))
     members = [[training.member(layer, i) for layer in layers] for i in each]
-    train, valid, below = dataset.train, dataset.valid, members
+    train, below = dataset.train, members
     if how.freeze:
-        train, valid = (_encoded(layers, part, pixel_scale) for part in (train, valid))
+        train, *validation = (_encoded(layers, part, pixel_scale) for part in (train, *validation))
         below = [[] for _ in each]
     inputs, n_classes = train.images.shape[-1], dataset.train.n_classes
     models = [stacked.classifier(own, inputs, n_classes) for own in below]
@@ -267,11 +311,11 @@ def finetune(
         updates=n // batch_size,
         weight_decay=how.weight_decay,
     )
-    cost = _finetuning_cost(how, dataset.image_shape, pixel_scale)
-    watch = None
-    if len(valid.images) and valid.labels is not None:
-        errors = _errors(valid, pixel_scale)
-        watch = Best(training.stack(models), errors, n // batch_size)
+    cost = _finetuning_cost(how, dataset.image_shape, pixel_scale, activation)
+    logits, first = saved.logits(activation), training.stack(models)
+    watches = [
+        Best(first, _errors(logits, valid, pixel_scale), n // batch_size) for valid in validation
+    ]
     trained = stage.train(
         Stage(
             optimizer,
@@ -285,16 +329,22 @@ def finetune(
         *training.sweep([cost for _ in each], models, optimizer),
         (train.images, train.labels),
         keys,
-        watch,
+        Several(watches) if len(watches) > 1 else next(iter(watches), None),
     )
     if trained is None:
         return None
-    params = trained.state.params if watch is None else watch.params
-    models = [training.member(params, i) for i in each]
-    if how.freeze:
-        whole = [stacked.classifier(own, inputs, n_classes) for own in members]
-        models = [w._replace(top=model.top) for w, model in zip(whole, models, strict=True)]
-    return Tuned(jax.device_get(models), None if watch is None else watch.rule)
+
+    def whole(params: Classifier) -> list[Classifier]:
+        models = [training.member(params, i) for i in each]
+        if how.freeze:
+            below = [stacked.classifier(own, inputs, n_classes).hidden for own in members]
+            models = [m._replace(hidden=own) for m, own in zip(models, below, strict=True)]
+        return jax.device_get(models)
+
+    if not watches:
+        return [Tuned(whole(trained.state.params), None)]
+    ended = [watch.done(how.finetune_epochs) for watch in watches]
+    return [Tuned(whole(w.params), w.rule, e) for w, e in zip(watches, ended, strict=True)]
 
 
 def _encoded(layers: Sequence[AnyParams], part: Split, pixel_scale: float) -> Split:
@@ -310,7 +360,7 @@ def _encoded(layers: Sequence[AnyParams], part: Split, pixel_scale: float) -> Sp
 
 
 def _finetuning_cost(
-    how: Finetuning, image_shape: Sequence[int] | None, pixel_scale: float
+    how: Finetuning, image_shape: Sequence[int] | None, pixel_scale: float, activation: str
 ) -> Callable[..., Any]:
     """The cost of fine-tuning with the dropout and the shifts of the settings."""
     numbers: dict[str, Any] = {"pixel_scale": pixel_scale}
@@ -318,14 +368,24 @@ def _finetuning_cost(
         inputs, hidden = how.dropout
         # the codes of a frozen stack are hidden units
         numbers["dropout"] = (hidden if how.freeze else inputs, hidden)
-    cost: Callable[..., Any] = stacked.cost
-    if how.shift:
-        assert image_shape is not None
-        cost = corruption.shifted(cost, image_shape, how.shift)
-    return training.bind(cost, **numbers)
+    shape = None if image_shape is None else tuple(image_shape)
+    return training.bind(_chosen(activation, shape, how.shift), **numbers)
 
 
-def _errors(valid: Split, pixel_scale: float) -> Callable[[int, Classifier], float]:
+@cache  # the same object for the same choices, since JAX compares functions by identity
+def _chosen(
+    activation: str, image_shape: Sequence[int] | None, furthest: int
+) -> Callable[..., Any]:
+    cost = partial(stacked.cost, activation=saved.ACTIVATIONS[activation])
+    if not furthest:
+        return cost
+    assert image_shape is not None
+    return corruption.shifted(cost, image_shape, furthest)
+
+
+def _errors(
+    logits: Callable[..., Any], valid: Split, pixel_scale: float
+) -> Callable[[int, Classifier], float]:
     """The error rate of one member on the validation images, its own if each has its own."""
 
     def error(i: int, model: Classifier) -> float:
@@ -333,6 +393,6 @@ def _errors(valid: Split, pixel_scale: float) -> Callable[[int, Classifier], flo
         assert labels is not None
         if images.ndim == 3:
             images, labels = images[i], labels[i]
-        return evaluation.error_rate(stacked.logits, model, images, labels, pixel_scale)
+        return evaluation.error_rate(logits, model, images, labels, pixel_scale)
 
     return error

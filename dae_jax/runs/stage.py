@@ -20,9 +20,13 @@ from dae_jax.runs.checkpoints import Checkpoints, Metrics
 from dae_jax.settings.shared import Decoder, Denoising, Objective
 from dae_jax.training import Report, Shuffle, State, Watch
 
-__all__ = ["Place", "Stage", "Trained", "denoising_cost", "train"]
+__all__ = ["DivergenceError", "Place", "Stage", "Trained", "denoising_cost", "train"]
 
 PyTree = Any
+
+
+class DivergenceError(InputError):
+    """A training whose cost or parameters are not finite any more."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Place:
     folder: Path | None = None  # of metrics.jsonl and checkpoints/; None to write no files
     resume: bool = False  # from the newest checkpoint, if there is one
     command: str = ""  # that resumes the run
+    quiet: bool = False  # whether to print no epochs; a terminal shows a bar that disappears
 
     @property
     def metrics(self) -> Path | None:
@@ -87,7 +92,8 @@ def train(
         The last state and all metrics; None after Ctrl-C, which writes a checkpoint first.
 
     Raises:
-        InputError: Training diverged, or a file cannot be written.
+        DivergenceError: The cost or the parameters of a member are not finite any more.
+        InputError: A file cannot be written.
     """
     watch = Watch() if watch is None else watch
     place, start = stage.place, 0
@@ -102,7 +108,7 @@ def train(
             return Trained(state, metrics.rows)
         last = start
         with (
-            console.Progress(stage.epochs, start, place.title) as progress,
+            console.Progress(stage.epochs, start, place.title, quiet=place.quiet) as progress,
             _interruptible(place) as stopped,
         ):
             for report in _reports(stage, cost, state, (data, labelled), key, start):
@@ -168,7 +174,7 @@ def _check_finite(report: Report, stage: Stage, latest: Callable[[], int | None]
     costs = " ".join(map(str, report.cost.reshape(-1).tolist()))
     kept = f" (the checkpoint of epoch {epoch} is kept)" if epoch else ""
     name = f"{title} training" if title else "training"
-    raise InputError(
+    raise DivergenceError(
         f"{name} diverged in epoch {report.epoch}: the cost is {costs}{kept}",
         do=f"lower {stage.learning_rate}",
     )

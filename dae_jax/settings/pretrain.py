@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from tyro.conf import arg
 
@@ -11,7 +11,9 @@ from dae_jax.settings import shared
 from dae_jax.settings.shared import Decoder, Denoising, Noise, Objective, Precision
 
 __all__ = [
+    "ARMS",
     "PRESETS",
+    "Arm",
     "Comparison",
     "Data",
     "Finetuning",
@@ -207,13 +209,31 @@ class Running:
     float64 computes everything in double precision."""
 
 
+Arm = Literal[
+    "pretrained",
+    "random",
+    "frozen",
+    "rectifiers",
+    "rectifiers-shifted",
+    "ladder",
+    "ladder-shifted",
+    "majority-class",
+    "logistic-regression",
+    "nearest-neighbours",
+    "svm",
+    "label-spreading",
+]
+ARMS: tuple[Arm, ...] = get_args(Arm)
+"""The classifiers that are compared; see `runs.arms`."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Comparison with and without pretraining."""
 
     compare: bool = False
-    """Train three classifiers for every number of labels and every seed: fine-tuned from the
-    pretrained stack, from random weights, and a softmax layer on the frozen pretrained stack."""
+    """Train several classifiers for every number of labels and every seed, and compare their test
+    errors: does pretraining help? --finetune-epochs and --finetune-learning-rate are not used."""
     labels: Annotated[tuple[int | Literal["all"], ...], arg(metavar="N|all [N|all ...]")] = (
         100,
         1000,
@@ -221,15 +241,48 @@ class Comparison:
         "all",
     )
     """Numbers of labelled images to compare at, drawn evenly from the classes."""
-    rates: tuple[float, ...] = (0.1, 1.0)
-    """Learning rates of fine-tuning to choose from, by validation error, for each classifier."""
+    rates: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
+    """Learning rates of fine-tuning to choose from, by validation error, for each classifier. If
+    the smallest or the largest one is the best, another one beyond it is tried."""
+    adam_rates: tuple[float, ...] = field(
+        default=(0.0001, 0.0003, 0.001, 0.003, 0.01), metadata={"since": "0.2.0"}
+    )
+    """The same for the rectifiers, which learn by Adam."""
+    cap: int = field(default=500, metadata={"since": "0.2.0"})
+    """Largest number of epochs, which have 200 minibatches or more; a classifier whose errors still
+    improve then is warned of."""
+    arms: Annotated[tuple[Arm, ...], arg(metavar="NAME [NAME ...]")] = field(
+        default=ARMS, metadata={"since": "0.2.0"}
+    )
+    """The classifiers. Of the stack: pretrained, all its layers fine-tuned; random, from its
+    initial weights; frozen, a softmax layer on its codes. Others: rectifiers, of the same widths
+    with ReLU, dropout and Adam; ladder, that of --preset few-labels; rectifiers-shifted and
+    ladder-shifted, whose images are shifted; majority-class, logistic-regression,
+    nearest-neighbours, svm and label-spreading, which take seconds."""
+
+    def possible(self, *, shifts: bool) -> tuple[Arm, ...]:
+        """The arms in the order of `ARMS`, without those that shift images that cannot be shifted.
+
+        Args:
+            shifts: Whether the images can be shifted.
+
+        >>> Comparison(arms=("ladder-shifted", "random")).possible(shifts=False)
+        ('random',)
+        """
+        return tuple(
+            arm for arm in ARMS if arm in self.arms and (shifts or not arm.endswith("-shifted"))
+        )
 
     def check(self) -> None:
-        """Check the numbers of labels and the learning rates."""
+        """Check the numbers of labels, the learning rates and the cap."""
         for rate in self.rates:
             shared.check_above_0("rates", rate)
-        if not self.labels or not self.rates:
-            raise InputError("--labels and --rates", expected="at least one each", got="none")
+        for rate in self.adam_rates:
+            shared.check_above_0("adam-rates", rate)
+        shared.check_count("cap", self.cap)
+        if not (self.labels and self.rates and self.adam_rates and self.arms):
+            what = "--labels, --rates, --adam-rates and --arms"
+            raise InputError(what, expected="at least one each", got="none")
         for budget in self.labels:
             if budget != "all":
                 shared.check_count("labels", budget)
