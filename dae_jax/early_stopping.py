@@ -147,11 +147,12 @@ class Several(Watch):
 
     @property
     def kept(self) -> PyTree:
-        """What each of the watches keeps, in turn."""
+        """The states of all watches, in turn."""
         return tuple(watch.kept for watch in self.watches)
 
     @kept.setter
     def kept(self, values: PyTree) -> None:
+        """Give each watch its own state."""
         for watch, value in zip(self.watches, values, strict=True):
             watch.kept = value
 

@@ -38,7 +38,7 @@ _ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width are exchanged
 _MAX_BYTES = 1 << 34
 _RESIZE = "pass --image-size HEIGHT WIDTH"
 MIXED = "pass --grey to read all as grey, or convert them"
-"""What an error about images that are not all grey, nor all in colour, advises."""
+"""Advice of the error about images that are neither all grey nor all in colour."""
 
 
 class ImageFiles(NamedTuple):

@@ -78,7 +78,7 @@ class Dataset(NamedTuple):
     unlabelled: np.ndarray | None = None
     """More images of the same kind without labels, for pretraining alone, (m, d); or None."""
     notices: tuple[str, ...] = ()
-    """What a command says about image files: see `image_folder.ImageFiles`."""
+    """The lines that a command prints about image files: see `image_folder.ImageFiles`."""
 
     @property
     def pretraining_images(self) -> np.ndarray:

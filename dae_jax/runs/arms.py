@@ -100,7 +100,7 @@ ARMS: dict[Arm, Network | Ladder | Baseline] = {
 
 
 class Task(NamedTuple):
-    """What all arms share at one number of labels."""
+    """The data and the layers that all arms share at one number of labels."""
 
     run: Run[Settings]
     budget: int | Literal["all"]

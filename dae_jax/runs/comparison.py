@@ -162,7 +162,7 @@ def _best(trials: dict[float, Trial], i: int) -> float:
 
 
 def _chosen(trials: dict[float, Trial], i: int, n_images: int) -> tuple[dict[str, Any], np.ndarray]:
-    """What validation set i, of so many images, chooses: numbers for the report, predictions."""
+    """The choice of validation set i, of so many images: numbers for the report, predictions."""
     rate = _best(trials, i)
     trial = trials[rate]
     return {

@@ -59,7 +59,7 @@ class Trained(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What makes inputs of mean 0 and variance 1 from pixels; see `inputs`."""
+    """The numbers that make inputs of mean 0 and variance 1 from pixels; see `inputs`."""
 
     mean: Float[AnyArray, ""]
     spread: Float[AnyArray, ""]  # a standard deviation
