@@ -174,7 +174,7 @@ def _choose_shift(run: Run[Settings]) -> tuple[int, list[dict[str, int]]]:
     errors = ", ".join(trial.in_words() for trial in trials)
     print(
         f"images are {f'shifted by up to {best} pixels' if best else 'not shifted'}: the error of "
-        f"an SVM that learns from the labelled ones {errors}"
+        f"an SVM and a nearest neighbour that learn from the labelled ones {errors}"
     )
     return best, [trial._asdict() for trial in trials]
 

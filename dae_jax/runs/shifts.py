@@ -1,9 +1,9 @@
-"""How far images are shifted while a network learns: tried with a classifier that takes seconds.
+"""How far images are shifted while a network learns: tried with classifiers that take seconds.
 
-A support vector machine learns from few labelled images, with and without shifted copies of them.
-If the copies help it to classify other images, then shifts leave the classes as they are, and a
-network is trained with shifted images too (after Schölkopf, Burges & Vapnik, "Incorporating
-Invariances in Support Vector Learning Machines", ICANN 1996).
+A support vector machine and a nearest neighbour learn from few labelled images, with and without
+shifted copies of them. If the copies help them to classify other images, then shifts leave the
+classes as they are, and a network is trained with shifted images too (after Schölkopf, Burges &
+Vapnik, "Incorporating Invariances in Support Vector Learning Machines", ICANN 1996).
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,11 +20,11 @@ SHARE = 1 / 14
 FOLDS, ENOUGH = 4, 100
 """Of cross-validation, and the number of validation images that is used instead."""
 MOST, PREDICTIONS = 500, 500
-"""Labelled images that a machine learns from at most, and predictions that few are repeated for."""
+"""Labelled images to learn from at most, and predictions that cross-validation is repeated for."""
 
 
 class Trial(NamedTuple):
-    """The error of machines that learn from images shifted so far."""
+    """The errors of classifiers that learn from images shifted so far."""
 
     shift: int
     wrong: int
@@ -49,7 +49,7 @@ def candidates(image_shape: Sequence[int] | None) -> list[int]:
 def compare(
     labelled: Split, valid: Split, image_shape: Sequence[int], furthest: Sequence[int]
 ) -> list[Trial]:
-    """Count the errors of support vector machines that learn with images shifted so far.
+    """Count the errors of both classifiers, with images shifted so far.
 
     Args:
         labelled: The images to learn from; the first `MOST` are used.
@@ -61,6 +61,7 @@ def compare(
     Returns:
         One trial for each distance; none if fewer than two classes have two images.
     """
+    from sklearn.neighbors import KNeighborsClassifier
     from sklearn.svm import SVC
 
     labels = labelled.labels
@@ -73,8 +74,10 @@ def compare(
         wrong = n = 0
         for (x, y), (new, their_labels) in pairs:
             copies = _shifted(x, image_shape, shift)
-            machine = SVC(C=10).fit(np.concatenate(copies), np.tile(np.asarray(y), len(copies)))
-            wrong, n = wrong + int(np.sum(machine.predict(new) != their_labels)), n + len(new)
+            every, classes = np.concatenate(copies), np.tile(np.asarray(y), len(copies))
+            for classifier in (SVC(C=10), KNeighborsClassifier(1)):
+                predicted = classifier.fit(every, classes).predict(new)
+                wrong, n = wrong + int(np.sum(predicted != their_labels)), n + len(new)
         trials.append(Trial(shift, wrong, n))
     return trials
 

@@ -98,7 +98,8 @@ class Training:
         int | None, arg(metavar="PIXELS", help_behavior_hint="(default: by trial)")
     ] = None
     """Shift each image by up to so many pixels, vertically and horizontally, anew every time. By
-    default a fourteenth of its side, if that helps an SVM that learns from the labelled images."""
+    default a fourteenth of its side, if that helps an SVM and a nearest neighbour to learn from the
+    labelled images."""
 
     def check(self) -> None:
         """Check the range of each setting."""

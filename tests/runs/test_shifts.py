@@ -64,11 +64,11 @@ def test_digits_are_helped_by_shifts_and_mixed_pixels_are_not():
 
 def test_few_labels_are_cross_validated_several_times_and_many_validation_images_used_once():
     own = moving_bars(24, 1)
-    assert [t.n for t in shifts.compare(own, NONE, (8, 8), [0])] == [504]  # 21 times 24
+    assert [t.n for t in shifts.compare(own, NONE, (8, 8), [0])] == [1008]  # 2 times 21 times 24
     valid = moving_bars(120, 2)
-    assert [t.n for t in shifts.compare(own, valid, (8, 8), [0])] == [120]
+    assert [t.n for t in shifts.compare(own, valid, (8, 8), [0])] == [240]
     few = Split(valid.images[:50], valid.labels[:50])
-    assert [t.n for t in shifts.compare(own, few, (8, 8), [0])] == [504]
+    assert [t.n for t in shifts.compare(own, few, (8, 8), [0])] == [1008]
 
 
 def test_the_copies_are_those_that_training_makes():
@@ -86,7 +86,7 @@ def test_classes_of_one_image_are_left_out():
     labels = own.labels.copy()
     labels[0] = 2
     trials = shifts.compare(Split(own.images, labels), NONE, (8, 8), [0])
-    assert trials[0].n == 506  # 22 times 23
+    assert trials[0].n == 1012  # 2 times 22 times 23
     alone = Split(own.images[:3], np.arange(3))
     assert shifts.compare(alone, NONE, (8, 8), [0, 1]) == []
 
