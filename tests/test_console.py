@@ -65,6 +65,12 @@ def test_progress_is_about_twenty_plain_lines(capsys, epochs, shown):
     assert capsys.readouterr().out.splitlines() == lines
 
 
+def test_quiet_progress_prints_nothing(capsys):
+    with console.Progress(3, title="layer 1", quiet=True) as progress:
+        progress.show(3, "cost 2", 12345.6, 7.8)
+    assert capsys.readouterr().out == ""
+
+
 def test_progress_in_a_terminal_is_a_bar(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")

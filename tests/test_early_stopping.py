@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dae_jax import early_stopping
-from dae_jax.early_stopping import Best, Patience
+from dae_jax.early_stopping import Best, Patience, Several
 from dae_jax.runs.checkpoints import Checkpoints
 from dae_jax.training import Report, State
 
@@ -251,3 +251,47 @@ def test_without_patience_all_epochs_count_and_the_best_is_kept():
     assert training.watch.rule.best_epoch.tolist() == [15, 3]
     for m, epoch in enumerate((15, 3)):
         np.testing.assert_array_equal(training.watch.params["W"][m], parameters(epoch, [m])["W"][0])
+
+
+# ---- several watches of one training --------------------------------------------------------
+
+
+def run_both(watch, epochs, start=0):
+    """Go on as `stage.train` does, up to an epoch; returns the last one and the last row."""
+    for epoch in range(start + 1, epochs + 1):
+        state = State(jax.tree.map(jnp.asarray, parameters(epoch, [0, 1])), ())
+        row = watch.after(Report(epoch, np.zeros(2), True, 0.1, state))
+        if watch.done(epoch):
+            break
+    return epoch, row
+
+
+def both():
+    """Two watches of two members, whose errors are those of two tables."""
+    return Several([Training(table, [0, 1]).watch for table in (TABLE[:2], TABLE[1:])])
+
+
+def test_several_watches_keep_what_each_keeps_alone_and_end_with_the_last():
+    watch, alone = both(), both().watches
+    lasts = [run_both(one, 30)[0] for one in alone]
+    last, row = run_both(watch, 30)
+    assert lasts[0] < lasts[1] == last == 30
+    assert row == {
+        "valid_error": [errors[29] for errors in TABLE[:2]],
+        "valid_error_2": [errors[29] for errors in TABLE[1:]],
+    }
+    jax.tree.map(np.testing.assert_array_equal, watch.kept, tuple(one.kept for one in alone))
+    assert watch.watches[0].rule.best_epoch.tolist() == [1, 3]
+    assert watch.watches[1].rule.best_epoch.tolist() == [3, 30]
+
+
+def test_several_watches_resume_from_a_checkpoint(tmp_path):
+    whole, first, second = both(), both(), both()
+    run_both(whole, 30)
+    run_both(first, 12)
+    with Checkpoints(tmp_path / "checkpoints") as saved:
+        saved.save(12, first.kept, now=True)
+    with Checkpoints(tmp_path / "checkpoints") as saved:
+        start, second.kept = saved.restore(second.kept)
+    run_both(second, 30, start)
+    jax.tree.map(np.testing.assert_array_equal, second.kept, whole.kept)

@@ -1,6 +1,7 @@
 """Applying a model to many images, against one product of all; and measures with known answers."""
 
 from functools import partial
+from math import comb
 
 import jax.numpy as jnp
 import numpy as np
@@ -176,3 +177,15 @@ def test_intervals_contain_the_true_mean_as_often_as_they_say():
 def test_the_interval_of_one_run_is_infinite_and_of_equal_runs_0():
     assert evaluation.mean_interval([0.25]) == (0.25, np.inf)
     assert evaluation.mean_interval([0.25, 0.25, 0.25]) == (0.25, 0)
+
+
+def test_mcnemar_is_the_binomial_test_of_the_images_that_only_one_classifies_correctly():
+    truth = RNG.integers(0, 3, 200)
+    one, other = (np.where(RNG.random(200) < share, truth, 3) for share in (0.9, 0.7))
+    b, c, p = evaluation.mcnemar(truth, one, other)
+    assert b == sum((one == truth) & (other != truth)) and c == sum(
+        (one != truth) & (other == truth)
+    )
+    tail = sum(comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
+    assert p == pytest.approx(2 * tail)
+    assert evaluation.mcnemar(truth, one, one) == (0, 0, 1.0)

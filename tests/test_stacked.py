@@ -1,5 +1,6 @@
 """The stack against a float64 NumPy oracle, and against its parts: dAs, softmax regression."""
 
+from functools import partial
 from itertools import pairwise
 
 import jax
@@ -192,6 +193,14 @@ def test_the_cost_is_that_of_the_logits():
     log_p = a - np.log(np.exp(a).sum(1, keepdims=True))
     expected = -log_p[np.arange(N), LABELS].mean()
     np.testing.assert_allclose(cost(MODEL), expected, rtol=1e-6)
+
+
+def test_the_cost_takes_the_activation_of_the_logits():
+    log_p = jax.nn.log_softmax(stacked.logits(MODEL, X, jax.nn.relu))
+    expected = -np.asarray(log_p)[np.arange(N), LABELS].mean()
+    value = cost(MODEL, of=partial(stacked.cost, activation=jax.nn.relu))
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    assert abs(value - cost(MODEL)) > 1e-3
 
 
 def test_input_weights_are_the_product_of_all_matrices():

@@ -222,29 +222,31 @@ def comparison(
                 handles.setdefault(way, bar)
                 axes.annotate(
                     f"{100 * mean:.2f}",
-                    (100 * (mean + half), y),
+                    (100 * min(mean + half, 1), y),
                     xytext=(4, 0),
                     textcoords="offset points",
                     va="center",
                     fontsize=7,
                 )
-        means = [100 * mean for own in rows.values() for mean, _ in own.values()]
-        if min(means) > 0:
+        shown = [estimate for own in rows.values() for estimate in own.values()]
+        least = 100 * min(mean for mean, _ in shown)
+        most = 100 * max(min(mean + half, 1) for mean, half in shown)
+        if least > 0:
             axes.set_xscale("log", nonpositive="clip")
-            axes.set_xlim(min(means) / 1.6, 2.5 * max(means))
+            axes.set_xlim(least / 1.6, 2 * most)  # room for the numbers
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_minor_formatter(NullFormatter())
         else:
-            axes.set_xlim(0, 1.4 * max(max(means), 1))
+            axes.set_xlim(0, 1.3 * max(most, 1))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set(title=name, xlabel="test error (%)")
         axes.grid(axis="x", alpha=0.3)
     grid[0].set_yticks(range(len(names)), names)
     grid[0].invert_yaxis()
     figure.suptitle(title)
-    shown = [way for way in ways if way in handles]
+    drawn = [way for way in ways if way in handles]
     figure.legend(
-        [handles[way] for way in shown], shown, loc="outside lower center", ncols=3, frameon=False
+        [handles[way] for way in drawn], drawn, loc="outside lower center", ncols=3, frameon=False
     )
     return figure
 

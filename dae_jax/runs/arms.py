@@ -31,7 +31,17 @@ from dae_jax.settings import ladder as ladder_settings
 from dae_jax.settings.pretrain import Arm, Finetuning, Settings
 from dae_jax.stacked import Classifier, Layer
 
-__all__ = ["ARMS", "Baseline", "Ladder", "Network", "Task", "Trial", "layers", "train"]
+__all__ = [
+    "ARMS",
+    "Baseline",
+    "Ladder",
+    "Network",
+    "Task",
+    "Trial",
+    "layers",
+    "rectifiers",
+    "train",
+]
 
 Layers = Sequence[AnyParams | Layer]
 LEAST_UPDATES = 200  # between two looks at the validation images: few labels are repeated
@@ -157,11 +167,11 @@ def layers(run: Run[Settings], names: Sequence[Arm]) -> dict[str, Layers] | None
     if "initial" in needed:
         made["initial"] = stack.initial_layers(s, n_visible)
     if "rectifiers" in needed:
-        made["rectifiers"] = _rectifiers(s.seeds, [n_visible, *s.stack.hidden])
+        made["rectifiers"] = rectifiers(s.seeds, [n_visible, *s.stack.hidden])
     return made
 
 
-def _rectifiers(seeds: Sequence[int], widths: Sequence[int]) -> list[Layer]:
+def rectifiers(seeds: Sequence[int], widths: Sequence[int]) -> list[Layer]:
     """Layers of weights N(0, 2 / inputs) and of zero biases (He et al., ICCV 2015)."""
     draw = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
     members = []

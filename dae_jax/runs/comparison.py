@@ -33,7 +33,7 @@ from dae_jax.runs.run import Run
 from dae_jax.settings import shared
 from dae_jax.settings.pretrain import Arm, Settings
 
-__all__ = ["beyond", "run", "search"]
+__all__ = ["beyond", "chosen", "run", "search"]
 
 VALIDATION = ("all", "few")
 """The validation sets of `arms.Task`, by which rate and epoch are chosen; ``none`` is of others."""
@@ -98,16 +98,16 @@ def _results(task: Task, name: Arm) -> list[Result] | None:
         if trials is None:
             return None
         each = zip(VALIDATION, task.validation, strict=False)
-        chosen = [
-            (by, *_chosen(trials, i, len(valid.images))) for i, (by, valid) in enumerate(each)
+        choices = [
+            (by, *chosen(trials, i, len(valid.images))) for i, (by, valid) in enumerate(each)
         ]
     else:
         trial = arms.train(task, name)
         if trial is None:
             return None
-        chosen = [("none", {"validation_images": 0}, trial.predicted[0])]
+        choices = [("none", {"validation_images": 0}, trial.predicted[0])]
     results = []
-    for by, numbers, predicted in chosen:
+    for by, numbers, predicted in choices:
         row = {"labels": task.budget, "arm": name, "validation": by, **numbers}
         row |= _tested(predicted, task.run.dataset.test.labels)
         _write(task, Result(row, predicted))
@@ -134,7 +134,8 @@ def search(task: Task, name: Arm, rates: Sequence[float]) -> dict[float, Trial] 
                 return None
             trials[rate] = trial
         trials = {rate: trials[rate] for rate in sorted(trials)}
-        best = {_best(trials, i) for i in range(len(task.validation))}
+        n_sets = len(next(iter(trials.values())).valid_errors)
+        best = {_best(trials, i) for i in range(n_sets)}
         wanted = {beyond(min(trials), -1)} if min(trials) in best else set()
         wanted |= {beyond(max(trials), 1)} if max(trials) in best else set()
         low, high = min(rates) / FURTHEST, max(rates) * FURTHEST
@@ -161,7 +162,7 @@ def _best(trials: dict[float, Trial], i: int) -> float:
     return min(trials, key=lambda rate: trials[rate].valid_errors[i].mean())
 
 
-def _chosen(trials: dict[float, Trial], i: int, n_images: int) -> tuple[dict[str, Any], np.ndarray]:
+def chosen(trials: dict[float, Trial], i: int, n_images: int) -> tuple[dict[str, Any], np.ndarray]:
     """The choice of validation set i, of so many images: numbers for the report, predictions."""
     rate = _best(trials, i)
     trial = trials[rate]

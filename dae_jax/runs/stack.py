@@ -222,7 +222,7 @@ def train_layer(
     return None if trained is None else jax.device_get(trained.state.params)
 
 
-def codes(layer: AnyParams, data: np.ndarray, pixel_scale: float) -> np.ndarray:
+def codes(layer: AnyParams | stacked.Layer, data: np.ndarray, pixel_scale: float) -> np.ndarray:
     """The clean codes of one layer for every member, computed once and stored.
 
     Args:
@@ -239,7 +239,7 @@ def codes(layer: AnyParams, data: np.ndarray, pixel_scale: float) -> np.ndarray:
     return np.stack([evaluation.apply(_encode, params, x, pixel_scale) for params, x in pairs])
 
 
-def _encode(layer: AnyParams, x: Array) -> Any:
+def _encode(layer: AnyParams | stacked.Layer, x: Array) -> Any:
     return stacked.encode([layer], x)
 
 
@@ -282,7 +282,8 @@ def finetune_by_each(
 ) -> list[Tuned] | None:
     """Train once, and choose the epoch by each of several sets of images; None after Ctrl-C.
 
-    The training ends when the patience with all of them is used up.
+    The training ends when the patience with all of them is used up. Its eight parameters are the
+    six of `finetune` and two that only comparisons need.
 
     Args:
         validation: Labelled images that choose the epoch; none to keep the last one's parameters.
@@ -347,7 +348,7 @@ def finetune_by_each(
     return [Tuned(whole(w.params), w.rule, e) for w, e in zip(watches, ended, strict=True)]
 
 
-def _encoded(layers: Sequence[AnyParams], part: Split, pixel_scale: float) -> Split:
+def _encoded(layers: Sequence[AnyParams | stacked.Layer], part: Split, pixel_scale: float) -> Split:
     """A part of the data as codes of the layers, (members, images, units), with its labels."""
     images, labels = part
     if not len(images):
@@ -376,7 +377,7 @@ def _finetuning_cost(
 def _chosen(
     activation: str, image_shape: Sequence[int] | None, furthest: int
 ) -> Callable[..., Any]:
-    cost = partial(stacked.cost, activation=saved.ACTIVATIONS[activation])
+    cost: Callable[..., Any] = partial(stacked.cost, activation=saved.ACTIVATIONS[activation])
     if not furthest:
         return cost
     assert image_shape is not None

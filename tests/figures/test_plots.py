@@ -105,18 +105,47 @@ def test_each_image_has_its_caption(image_shape):
         np.testing.assert_array_equal(np.ravel(axes.images[0].get_array()), image.clip(0, 1))
 
 
+PANELS = {
+    "100 labels": {
+        "pretrained": {"by all": (0.2, 0.01), "by few": (0.22, 0.02)},
+        "svm": {"by none": (0.4, 0.03)},
+    },
+    "all labels": {
+        "pretrained": {"by all": (0.1, 0.02)},
+        "svm": {"by none": (0.3, 0.4)},
+    },
+}
+WAYS = ("by all", "by few", "by none")
+
+
 def test_the_comparison_shows_means_and_half_widths_in_per_cent():
-    arms = {"pretrained": [(0.2, 0.01), (0.1, 0.02)], "random": [(0.4, 0.03), (0.3, 0.04)]}
-    (axes,) = plots.comparison(["100", "all"], arms).axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["100", "all"]
-    assert axes.get_yscale() == "log"
-    for bars, (name, intervals) in zip(axes.containers, arms.items(), strict=True):
-        assert bars.get_label() == name
-        curve, _, (errorbars,) = bars
-        means, half_widths = 100 * np.array(intervals).T
-        np.testing.assert_allclose(curve.get_ydata(), means)
-        ends = np.array([segment[:, 1] for segment in errorbars.get_segments()])
-        np.testing.assert_allclose(ends, np.stack([means - half_widths, means + half_widths], 1))
+    figure = plots.comparison(PANELS, WAYS, "Test error")
+    assert figure.get_suptitle() == "Test error"
+    assert [axes.get_title() for axes in figure.axes] == list(PANELS)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["pretrained", "svm"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(WAYS)
+    for axes, rows in zip(figure.axes, PANELS.values(), strict=True):
+        assert axes.get_xscale() == "log" and axes.get_xlabel() == "test error (%)"
+        estimates = [estimate for own in rows.values() for estimate in own.values()]
+        assert [text.get_text() for text in axes.texts] == [f"{100 * m:.2f}" for m, _ in estimates]
+        for bars, (mean, half) in zip(axes.containers, estimates, strict=True):
+            point, _, (errorbar,) = bars
+            np.testing.assert_allclose(point.get_xdata(orig=False), 100 * mean)
+            ends = errorbar.get_segments()[0][:, 0]
+            np.testing.assert_allclose(ends, [100 * (mean - half), 100 * (mean + half)])
+    fills = [bars[0].get_markerfacecolor() for bars in figure.axes[0].containers]
+    assert fills[1] == "white" != fills[0] == fills[2]
+    marks = [bars[0].get_marker() for bars in figure.axes[0].containers]
+    assert marks == ["o", "o", "D"]
+
+
+def test_a_comparison_without_any_error_is_drawn_without_a_warning(tmp_path):
+    panels = {"9 labels": {"random": {"by all": (0.0, 0.0)}, "svm": {"by none": (0.1, 0.0)}}}
+    figure = plots.comparison(panels, WAYS, "Test error")
+    assert figure.axes[0].get_xscale() == "linear"
+    plots.save(tmp_path / "a.png", figure, {})
+    panels["9 labels"]["random"]["by all"] = (0.01, 0.02)  # whose interval reaches below 0
+    plots.save(tmp_path / "a.png", plots.comparison(panels, WAYS, "Test error"), {})
 
 
 def test_scatter_leaves_out_points_far_away_and_has_one_legend():

@@ -28,6 +28,12 @@ def test_all_but_the_majority_learn_what_can_be_learned():
     assert all(result.seconds >= 0 for result in results)
 
 
+def test_some_of_them_can_be_chosen():
+    train = Split(*blobs(30))
+    (one,) = baselines.predict(train, train.images[:0], blobs(9)[0], names=["majority class"])
+    assert one.name == "majority class" and not one.predicted.any()
+
+
 def test_one_image_of_a_class_is_enough_and_so_are_no_images_without_labels():
     images, labels = blobs(4)  # two of class 0, one each of the others
     results = baselines.predict(Split(images, labels), images[:0], blobs(9)[0])

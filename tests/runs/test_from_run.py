@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from dae_jax import training
-from dae_jax.runs import comparison, saved, stack
+from dae_jax.runs import arms, saved, stack
 from helpers import assert_one_line, contents, files, read_json
 from small_stack import BATCH, SEED, SHARE, metrics, write_data
 
@@ -205,12 +205,12 @@ def test_the_layers_of_a_single_seed_serve_all(untuned, whole):
 def test_a_comparison_takes_the_layers_as_its_pretrained_network(tune, whole, monkeypatch):
     used = {}
 
-    def row(run, budget, arm, layers):
-        used[arm] = layers
+    def train(task, name, rate):
+        used[name] = task.layers["pretrained"]
 
-    monkeypatch.setattr(comparison, "_row", row)
-    monkeypatch.setattr(comparison, "ARMS", ("pretrained",))
-    assert tune("--compare", "--seeds", "2", "--labels", "9").status == 130
+    monkeypatch.setattr(arms, "train", train)
+    flags = ("--compare", "--seeds", "2", "--labels", "9", "--arms", "pretrained")
+    assert tune(*flags).status == 130
     layer = saved.load_layer(whole.run / "layer_1.safetensors")
     for i in range(2):
         np.testing.assert_array_equal(used["pretrained"][0].W[i], layer.W)
@@ -218,7 +218,8 @@ def test_a_comparison_takes_the_layers_as_its_pretrained_network(tune, whole, mo
 
 @pytest.mark.slow
 def test_the_report_of_a_comparison_says_where_its_layers_are_from(tune):
-    labels = ("--labels", "9", "--seeds", "2", "--rates", "0.1", "--finetune-epochs", "1")
+    labels = ("--labels", "9", "--seeds", "2", "--rates", "0.1", "--cap", "1")
+    labels += ("--arms", "pretrained", "majority-class")
     assert tune("--compare", *labels).status == 0
     report = read_json("b/compare.json")
     assert report["from_run"] == read_json("b/from_run.json")

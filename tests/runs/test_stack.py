@@ -393,6 +393,28 @@ def test_the_codes_of_a_frozen_stack_are_dropped_at_the_rate_of_hidden_units(cos
 
 @pytest.mark.slow
 @pytest.mark.parametrize("freeze", [False, True])
+def test_one_training_is_chosen_by_each_of_several_validation_sets(freeze):
+    how = Finetuning(finetune_epochs=4, finetune_learning_rate=0.3, freeze=freeze)
+    sets = [TOY.train, Split(PIXELS[:7], CLASSES[:7])]
+    both = stack.finetune_by_each(sets, how, stacks([1, 2]), TOY, stack.keys([1, 2], 2), 255.0)
+    for valid, tuned in zip(sets, both, strict=True):
+        own = TOY._replace(valid=valid)
+        alone = stack.finetune(how, stacks([1, 2]), own, stack.keys([1, 2], 2), 255.0)
+        jax.tree.map(np.testing.assert_array_equal, tuned, alone)
+        assert not tuned.ended  # four epochs use up no patience of ten
+    errors = [tuned.rule.best_error.tolist() for tuned in both]
+    assert errors[0] != errors[1]
+
+
+@pytest.mark.slow
+def test_a_training_that_does_not_improve_is_ended_by_patience():
+    how = Finetuning(finetune_epochs=12, finetune_learning_rate=1e-9)
+    own = TOY._replace(valid=TOY.train)
+    assert stack.finetune(how, stacks([1]), own, stack.keys([1], 2), 255.0).ended
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("freeze", [False, True])
 def test_members_with_their_own_images_are_the_runs_alone(freeze):
     rows = RNG.integers(0, len(PIXELS), (2, 40))
     how = Finetuning(finetune_epochs=2, finetune_learning_rate=0.3, freeze=freeze)

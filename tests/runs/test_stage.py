@@ -151,7 +151,16 @@ def test_divergence_names_the_stage_the_cost_and_what_to_lower(tmp_path):
     how = at(tmp_path / "s", learning_rate="--rate, which is 9")
     words = ("it training diverged in epoch 1", "the cost is", "lower --rate, which is 9")
     refused(lambda: train(how, cost=jax.tree_util.Partial(wild)), *words)
+    with pytest.raises(stage.DivergenceError):
+        train(cost=jax.tree_util.Partial(wild))
     assert not (tmp_path / "s" / "metrics.jsonl").read_text()
+
+
+def test_a_quiet_stage_prints_no_epochs(here, capfd):
+    train(replace(STAGE, place=Place("it", quiet=True)))
+    assert capfd.readouterr().out == ""
+    train(replace(STAGE, place=Place("it")))
+    assert "it, epoch 4/4" in capfd.readouterr().out
 
 
 @pytest.mark.slow

@@ -142,7 +142,7 @@ def with_finetuning(**values):
         (with_finetuning(finetune_learning_rate=0.0), ("--finetune-learning-rate", "above 0")),
         (with_finetuning(learning_rate_decay=float("nan")), ("--learning-rate-decay",)),
         (with_finetuning(shift=1, freeze=True), ("--shift 0",)),
-        (replace(Settings(), comparison=pretrain.Comparison(labels=())), ("--labels and --rates",)),
+        (replace(Settings(), comparison=pretrain.Comparison(labels=())), ("--labels, --rates",)),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, words):
