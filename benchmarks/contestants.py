@@ -87,7 +87,7 @@ def learn(
     torch: Any,
     loss: Callable[..., Any],
     params: list[Any],
-    batches: list[Any],
+    batches: Any,
     compiled: bool,
     optimizer: Any = None,
 ) -> Epoch:

@@ -181,7 +181,7 @@ def shift(
 
 
 def shifted(
-    cost: Callable[..., Array], image_shape: Sequence[int], furthest: int
+    cost: Callable[..., Any], image_shape: Sequence[int], furthest: int
 ) -> Callable[..., Array]:
     """A supervised cost whose images are shifted first; see `shift`.
 
