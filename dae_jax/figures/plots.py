@@ -197,24 +197,24 @@ def comparison(
     Returns:
         The figure; its axis is logarithmic if no mean is 0.
     """
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     names = list(next(iter(panels.values())))
-    figure = _figure(2 + 2.9 * len(panels), 1.6 + 0.42 * len(names))
+    figure = _figure(2 + 2.9 * len(panels), 1.9 + 0.42 * len(names))
     grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    styles = dict(zip(ways, (("o", COLOURS[0]), ("o", "white"), ("D", COLOURS[0])), strict=False))
+    blue, orange = COLOURS[:2]
+    looks = (("o", blue, blue), ("o", blue, "white"), ("D", orange, orange))
+    styles = dict(zip(ways, looks, strict=True))
     handles: dict[str, Any] = {}
     for axes, (name, rows) in zip(grid, panels.items(), strict=True):
         for at, estimates in enumerate(rows.values()):
             for i, (way, (mean, half)) in enumerate(estimates.items()):
                 y = at + 0.36 * (i - (len(estimates) - 1) / 2)  # one below the other
-                mark, fill = styles[way]
+                mark, colour, fill = styles[way]
                 bar = axes.errorbar(
                     100 * mean,
                     y,
                     xerr=100 * half,
                     fmt=mark,
-                    color=COLOURS[0],
+                    color=colour,
                     markerfacecolor=fill,
                     markersize=5,
                     capsize=2,
@@ -233,9 +233,9 @@ def comparison(
         most = 100 * max(min(mean + half, 1) for mean, half in shown)
         if least > 0:
             axes.set_xscale("log", nonpositive="clip")
+            axes.set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100])
+            axes.set_xticks([], minor=True)
             axes.set_xlim(least / 1.6, 2 * most)  # room for the numbers
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_minor_formatter(NullFormatter())
         else:
             axes.set_xlim(0, 1.3 * max(most, 1))
         axes.xaxis.set_major_formatter("{x:g}")
@@ -245,9 +245,8 @@ def comparison(
     grid[0].invert_yaxis()
     figure.suptitle(title)
     drawn = [way for way in ways if way in handles]
-    figure.legend(
-        [handles[way] for way in drawn], drawn, loc="outside lower center", ncols=3, frameon=False
-    )
+    bars = [handles[way] for way in drawn]
+    figure.legend(bars, drawn, loc="outside lower center", frameon=False)
     return figure
 
 

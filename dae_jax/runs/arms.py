@@ -311,7 +311,7 @@ def _predicted(run: Run[Settings], models: Sequence[Classifier], activation: str
 def _read(path: Path, shape: tuple[int, ...]) -> Trial:
     """The results of a finished training, whose predictions have this shape."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             trial = Trial(**arrays)
     except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"cannot read {path}: {error}", do="remove it, and resume") from error

@@ -103,6 +103,7 @@ def _chosen_by(row: Row) -> str:
 
 def print_tables(report: Mapping[str, Any]) -> None:
     """Print a table for each number of labels and each way to choose, 100 columns wide."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
@@ -113,8 +114,9 @@ def print_tables(report: Mapping[str, Any]) -> None:
         chosen = {row["validation"]: row for row in own if row["validation"] != "none"}
         for by in chosen or ["none"]:
             title = f"{labels} labels" + (f", {_chosen_by(chosen[by])}" if chosen else "")
-            table = Table("network", title=title, title_justify="left")
-            for heading in ("rate", "test error (%)", "95 % interval", "pretrained gains"):
+            table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+            table.add_column("network", no_wrap=True)
+            for heading in ("rate", "error (%)", "95 % interval", "pretrained gains"):
                 table.add_column(heading, justify="right")
             table.add_column("McNemar")
             for row in own:
@@ -147,8 +149,8 @@ def figure(report: Mapping[str, Any]) -> "Figure":
     """The test errors of all arms, one panel for each number of labels."""
     ways = {
         "all": f"rate and epoch chosen by all {report['validation_images']:,} validation images",
-        "few": "by as many as there are labels",
-        "none": "nothing chosen by validation images",
+        "few": "rate and epoch chosen by as many of them as there are labels to learn from",
+        "none": "no validation images used",
     }
     panels: dict[str, dict[str, dict[str, tuple[float, float]]]] = {}
     for row in report["rows"]:

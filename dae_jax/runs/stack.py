@@ -377,7 +377,7 @@ def _finetuning_cost(
 def _chosen(
     activation: str, image_shape: Sequence[int] | None, furthest: int
 ) -> Callable[..., Any]:
-    cost: Callable[..., Any] = partial(stacked.cost, activation=saved.ACTIVATIONS[activation])
+    cost: Any = partial(stacked.cost, activation=saved.ACTIVATIONS[activation])
     if not furthest:
         return cost
     assert image_shape is not None

@@ -134,7 +134,7 @@ def test_the_comparison_shows_means_and_half_widths_in_per_cent():
             ends = errorbar.get_segments()[0][:, 0]
             np.testing.assert_allclose(ends, [100 * (mean - half), 100 * (mean + half)])
     fills = [bars[0].get_markerfacecolor() for bars in figure.axes[0].containers]
-    assert fills[1] == "white" != fills[0] == fills[2]
+    assert fills[1] == "white" and len(set(fills)) == 3
     marks = [bars[0].get_marker() for bars in figure.axes[0].containers]
     assert marks == ["o", "o", "D"]
 
