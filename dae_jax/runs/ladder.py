@@ -172,9 +172,10 @@ def _choose_shift(run: Run[Settings]) -> tuple[int, list[dict[str, int]]]:
         return 0, []
     best = min(trials, key=lambda trial: trial.wrong).shift
     errors = ", ".join(trial.in_words() for trial in trials)
+    distance = f"shifted by up to {best} pixel{'s' if best > 1 else ''}" if best else "not shifted"
     print(
-        f"images are {f'shifted by up to {best} pixels' if best else 'not shifted'}: the error of "
-        f"an SVM and a nearest neighbour that learn from the labelled ones {errors}"
+        f"images are {distance}: the error of an SVM and a nearest neighbour that learn from the "
+        f"labelled ones {errors}"
     )
     return best, [trial._asdict() for trial in trials]
 

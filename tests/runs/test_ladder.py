@@ -286,7 +286,7 @@ def test_the_distance_with_fewer_errors_is_taken(few, monkeypatch, distances, er
     report = read_json(Path("r/report.json"))
     assert report["shift"] == best
     assert [(t["shift"], t["wrong"]) for t in report["trials"]] == list(enumerate(errors))
-    assert ("images are shifted by up to 1 pixels" in out) == bool(best)
+    assert ("images are shifted by up to 1 pixel:" in out) == bool(best)
 
 
 @pytest.mark.slow
