@@ -274,8 +274,8 @@ def inputs(images: np.ndarray, pixel_scale: float) -> Inputs:
     """
     scale = pixel_scale if np.issubdtype(images.dtype, np.integer) else 1.0
     some = images[:MOST]
-    mean, spread = some.mean(dtype=np.float64), some.std(dtype=np.float64)
-    return Inputs(mean / scale, spread / scale, np.asarray(pixel_scale))
+    mean, spread = some.mean(dtype=np.float64) / scale, some.std(dtype=np.float64) / scale
+    return Inputs(np.asarray(mean), np.asarray(spread), np.asarray(pixel_scale))
 
 
 def standardised(

@@ -97,7 +97,7 @@ def _folds(own: Split) -> Iterator[tuple[Split, Split]]:
     images, labels = images[several], labels[several]
     if len(set(labels)) < 2:
         return
-    fewest = counts[counts >= 2].min()
+    fewest = int(counts[counts >= 2].min())
     repeats = -(-PREDICTIONS // len(labels))
     folds = RepeatedStratifiedKFold(n_splits=min(FOLDS, fewest), n_repeats=repeats, random_state=0)
     for some, others in folds.split(images, labels):
