@@ -206,16 +206,16 @@ def denoising_cost(
     batch: Real[AnyArray, "batch visible"],
     key: Key[Array, ""],
     *,
-    level: Float[AnyArray, ""],
-    pixel_scale: Float[AnyArray, ""],
-    noise: str = "masking",
+    level: float | Float[AnyArray, ""],
+    pixel_scale: float | Float[AnyArray, ""] = 255.0,
+    noise: str | corruption.Noise = "masking",
     objective: Literal["cross-entropy", "squared-error"] = "cross-entropy",
     decoder: Literal["sigmoid", "linear"] = "sigmoid",
 ) -> Float[AnyArray, ""]:
     """The cost that training minimises: scale the pixels, corrupt them anew, reconstruct them.
 
-    Its eight parameters are a cost's three, two numbers for `training.bind`, and three names that
-    select code.
+    Its eight parameters are a cost's three, and two numbers and three choices of code for
+    `training.bind`.
 
     Args:
         params: The model.
@@ -223,7 +223,7 @@ def denoising_cost(
         key: A new key for this minibatch's noise.
         level: Corruption level or, for Gaussian noise, standard deviation.
         pixel_scale: Divisor of integer pixels.
-        noise: A name in `corruption.NOISES`.
+        noise: A name in `corruption.NOISES`, or a function of your own; see `corruption.corrupt`.
         objective: See `cost`, as for `decoder`.
     """
     x = pixels(batch, pixel_scale)

@@ -20,6 +20,7 @@ from dae_jax.objectives import AnyArray
 
 __all__ = [
     "NOISES",
+    "Noise",
     "corrupt",
     "drop",
     "gaussian",
@@ -107,7 +108,9 @@ def _check_level(level: object) -> None:
         )
 
 
-NOISES: dict[str, Callable[..., Array]] = {
+Noise = Callable[..., Array]
+"""A corruption process: ``noise(key, x, level)`` gives a corrupted copy of x."""
+NOISES: dict[str, Noise] = {
     "masking": mask,
     "gaussian": gaussian,
     "salt-and-pepper": salt_and_pepper,
@@ -119,7 +122,7 @@ def corrupt(
     key: Key[Array, ""],
     x: Float[AnyArray, "..."],
     level: float | Float[AnyArray, ""] | None,
-    noise: str = "masking",
+    noise: str | Noise = "masking",
 ) -> Float[AnyArray, "..."]:
     """Corrupt an input by the noise of that name; a level of None leaves it as it is.
 
@@ -127,9 +130,17 @@ def corrupt(
         key: A JAX random key.
         x: The clean input.
         level: Corruption level or, for Gaussian noise, standard deviation.
-        noise: A name in `NOISES`.
+        noise: A name in `NOISES`, or a function of your own, ``noise(key, x, level)``.
+
+    Raises:
+        InputError: An unknown name.
     """
-    return x if level is None else NOISES[noise](key, x, level)
+    if level is None:
+        return x
+    if not callable(noise) and noise not in NOISES:
+        expected = f"{', '.join(NOISES)}, or a function noise(key, x, level)"
+        raise InputError("noise", expected=expected, got=noise)
+    return (noise if callable(noise) else NOISES[noise])(key, x, level)
 
 
 def drop(

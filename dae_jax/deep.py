@@ -232,7 +232,7 @@ def cost(
     architecture: Architecture,
     pixel_scale: Float[AnyArray, ""],
     objective: str = "cross-entropy",
-    noise: str = "masking",
+    noise: str | corruption.Noise = "masking",
     level: Float[AnyArray, ""] | None = None,
     l1: Float[AnyArray, ""] | None = None,
     kl: tuple[Float[AnyArray, ""], Float[AnyArray, ""]] | None = None,
@@ -258,7 +258,7 @@ def cost(
         pixel_scale: Divisor of integer pixels.
         objective: ``"cross-entropy"``, for a sigmoid output and images in [0, 1], or
             ``"squared-error"``.
-        noise: A name in `corruption.NOISES`.
+        noise: A name in `corruption.NOISES`, or a function; see `corruption.corrupt`.
         level: Corruption level; None for no corruption.
         l1: :math:`\lambda_1`; see `objectives.l1`.
         kl: :math:`(\beta, \rho)`, for codes in [0, 1]; see `objectives.kl_sparsity`.

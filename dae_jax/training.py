@@ -1,15 +1,18 @@
 """The one training loop: a compiled scan per epoch, and plain Python around it.
 
-A model is a pytree of parameters and a pure ``cost(params, batch, key) -> scalar``. The cost is
-passed as a `jax.tree_util.Partial`, made by `bind`, whose numbers (a corruption level, say) are
-arguments of the compiled program and not constants in it: a different level recompiles nothing, and
-a stack of costs is a sweep.
+A model is a pytree of parameters and a pure ``cost(params, batch, key) -> scalar``. `train` is the
+whole of it in one call; `fit`, which yields a report after every epoch, is what everything else is
+built on.
+
+Any function can be a cost. The numbers that `bind` gives it (a corruption level, say) are arguments
+of the compiled program and not constants in it: a different level recompiles nothing, and a stack
+of costs is a sweep.
 """
 
 import difflib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, lru_cache, partial
 from inspect import signature
 from typing import Any, Literal, NamedTuple
 
@@ -27,6 +30,7 @@ __all__ = [
     "Report",
     "Shuffle",
     "State",
+    "Trained",
     "Watch",
     "bind",
     "fit",
@@ -39,6 +43,7 @@ __all__ = [
     "stack",
     "start_state",
     "sweep",
+    "train",
 ]
 
 PyTree = Any
@@ -88,22 +93,55 @@ class Watch:
         return False
 
 
-def bind(cost: Callable[..., Any], **numbers: Any) -> jax.tree_util.Partial:
-    """A cost with its numbers bound: traced, so that other values recompile nothing.
+def bind(cost: Callable[..., Any], **values: Any) -> jax.tree_util.Partial:
+    """A cost with values bound: its numbers are traced, so that other numbers recompile nothing.
 
-    Choices that select code (a name, an architecture) are bound first, with `functools.partial`,
-    and compiled in.
+    Names, functions and flags select code, and are compiled in. So is everything that was bound
+    with `functools.partial`.
 
     Args:
-        cost: ``cost(params, batch, key, **numbers) -> scalar``.
-        **numbers: Numbers, or pytrees of them, which become arrays of JAX's default float type;
-            None stays None.
+        cost: ``cost(params, batch, key, **values) -> scalar``, or one from `bind`, which keeps the
+            values that it has.
+        **values: Numbers, or pytrees of them, which become arrays of JAX's default float type; or
+            strings, functions and booleans. None stays None.
+
+    Raises:
+        InputError: No function, or a value that is neither.
 
     >>> square = bind(lambda params, batch, key, scale: scale * (params**2).sum(), scale=2)
     >>> float(square(jnp.ones(3), None, None))
     6.0
     """
-    return jax.tree_util.Partial(cost, **jax.tree.map(lambda v: jnp.asarray(v, float), numbers))
+    code = {name: v for name, v in values.items() if isinstance(v, str | bool) or callable(v)}
+    numbers = {name: _traced(name, v) for name, v in values.items() if name not in code}
+    if isinstance(cost, jax.tree_util.Partial):
+        bound = cost.args, cost.keywords | numbers
+        cost = cost.func
+    else:
+        bound = (), numbers
+    if not callable(cost):
+        expected = "a function, cost(params, batch, key) -> scalar"
+        raise InputError("cost", expected=expected, got=type(cost).__name__)
+    if code:
+        cost = _with_code(cost, tuple(code.items()))
+    return jax.tree_util.Partial(cost, *bound[0], **bound[1])
+
+
+def _traced(name: str, value: Any) -> Any:
+    try:
+        return jax.tree.map(lambda v: jnp.asarray(v, float), value)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            name,
+            expected="numbers, or a name, function or flag that selects code",
+            got=type(value).__name__,
+            do=f"bind it first: functools.partial(cost, {name}=...)",
+        ) from error
+
+
+@lru_cache  # the same object for the same choices, since JAX compares functions by identity
+def _with_code(cost: Callable[..., Any], code: tuple[tuple[str, Any], ...]) -> Callable[..., Any]:
+    return partial(cost, **dict(code))
 
 
 def in_parts(
@@ -182,11 +220,27 @@ def optimiser(
     Raises:
         InputError: Optax has no optimiser of that name.
     """
+    steps = _steps(name, decay, falling, updates, weight_decay)
+
+    def init(params: PyTree) -> PyTree:
+        rate = jnp.asarray(learning_rate, optax.tree.dtype(params, "highest"))
+        return optax.tree.set(steps.init(params), learning_rate=rate)
+
+    return steps._replace(init=init)
+
+
+@cache  # the same update for every rate, so that another rate recompiles nothing
+def _steps(
+    name: str,
+    decay: float,
+    falling: tuple[float, int] | None,
+    updates: int,
+    weight_decay: float,
+) -> optax.GradientTransformation:
+    """The optimiser of these settings, whose rate is still to be set."""
     make = _optimiser_of_optax(name)
     others = set(signature(make).parameters) - {"learning_rate"}  # flags, which cannot be traced
-    steps = optax.inject_hyperparams(make, static_args=tuple(sorted(others)))(
-        learning_rate=learning_rate
-    )
+    steps = optax.inject_hyperparams(make, static_args=tuple(sorted(others)))(learning_rate=1.0)
     if weight_decay:
         matrices = partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
         steps = optax.chain(optax.add_decayed_weights(weight_decay, matrices), steps)
@@ -398,8 +452,8 @@ def fit(
     default.
 
     Args:
-        cost: ``cost(params, batch, key) -> scalar``, from `bind`. In a sweep its numbers have a
-            leading axis of members; see `sweep`.
+        cost: Any function ``cost(params, batch, key) -> scalar``; from `bind` if it has numbers
+            that change. In a sweep they have a leading axis of members; see `sweep`.
         state: From `start_state`, `sweep` or a checkpoint. Donated: do not use it again.
         data: A pytree of arrays whose leading axis is the images; put on the device once.
         key: A key; or, for a sweep, an array of keys, one per member.
@@ -419,10 +473,14 @@ def fit(
         labelled_batch_size: Rows of `labelled` per minibatch; needed with it.
 
     Raises:
-        InputError: A batch larger than the data, a size below 1, or updates that end before the
-            last epoch.
+        InputError: Something else than a function, a state, a key or arrays; a batch larger than
+            the data, a size below 1, or updates that end before the last epoch. While training:
+            NaN or infinite values in the data that made the cost so.
     """
-    n_images = jax.tree.leaves(data)[0].shape[1 if own_data else 0]
+    cost = bind(cost)
+    _check_state(state)
+    _check_key(key)
+    n_images = _check_data("data", data, axis=1 if own_data else 0)
     if not 1 <= batch_size <= n_images:
         raise InputError(
             "batch size",
@@ -439,7 +497,8 @@ def fit(
             do="choose fewer epochs",
         )
     how: dict[str, Any] = dict(
-        optimizer=optimizer,
+        # Only the update is compiled in: optimisers that differ in their rate are one program.
+        optimizer=optax.GradientTransformation(_no_init, optimizer.update),
         batch_size=batch_size,
         shuffle=shuffle,
         labelled_batch_size=labelled_batch_size,
@@ -461,11 +520,62 @@ def fit(
         short = left if left < whole else None
         return run(state, cost, data, key, epoch, labelled, updates=short, **how)
 
-    return _reports(step, state, range(start, epochs), n_members)
+    return _reports(step, state, range(start, epochs), n_members, (data, labelled))
+
+
+def _no_init(params: PyTree) -> PyTree:
+    raise NotImplementedError
+
+
+def _check_state(state: Any) -> None:
+    if not isinstance(state, State):
+        raise InputError(
+            "state",
+            expected="a State",
+            got=type(state).__name__,
+            do="pass start_state(params, optimizer), or call train, which takes parameters",
+        )
+    _check_there(state, "state")
+
+
+def _check_there(tree: PyTree, name: str) -> None:
+    """Check that no array was given away to an earlier training."""
+    if any(isinstance(a, jax.Array) and a.is_deleted() for a in jax.tree.leaves(tree)):
+        raise InputError(
+            name,
+            expected="arrays in memory",
+            got="some that were donated to an earlier training",
+            do="use report.state of that one, or give it a copy: jax.tree.map(jnp.array, params)",
+        )
+
+
+def _check_key(key: Any) -> None:
+    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        got = f"{key.dtype} of shape {key.shape}" if hasattr(key, "dtype") else repr(key)
+        raise InputError("key", expected="a random key", got=got, do="pass jax.random.key(0)")
+
+
+def _check_data(name: str, data: PyTree, axis: int) -> int:
+    """Check that the data are arrays of one length, and return it."""
+    leaves = jax.tree.leaves(data)
+    for leaf in leaves:
+        if not isinstance(leaf, jax.Array | np.ndarray) or leaf.dtype.kind in "OSUMm":
+            kind = type(leaf).__name__
+            raise InputError(
+                name,
+                expected="arrays of numbers, whose leading axis is the images",
+                got=f"{kind} of {leaf.dtype}" if isinstance(leaf, np.ndarray) else kind,
+                do="convert them, such as by np.asarray(data, np.float32)",
+            )
+    lengths = {leaf.shape[axis] if leaf.ndim > axis else 0 for leaf in leaves}
+    if len(lengths) != 1 or 0 in lengths:
+        got = " and ".join(map(str, sorted(lengths))) or "none"
+        raise InputError(name, expected="arrays of one number of images", got=got)
+    return lengths.pop()
 
 
 def _check_labelled(labelled: PyTree, batch_size: int | None, axis: int) -> None:
-    n = jax.tree.leaves(labelled)[0].shape[axis]
+    n = _check_data("labelled", labelled, axis)
     if batch_size is None or not 1 <= batch_size <= n:
         raise InputError(
             "labelled batch size",
@@ -480,6 +590,7 @@ def _reports(
     state: State,
     epochs: range,
     n_members: int | None,
+    data: PyTree,
 ) -> Iterator[Report]:
     """Run the epochs; of a sweep, leave out the copies that pad its members (see `_spread`)."""
     for epoch in epochs:
@@ -491,12 +602,93 @@ def _reports(
         if n_members is not None and len(costs) > n_members:
             # from the host: see `member`
             costs, own = jax.tree.map(lambda a: a[:n_members], (costs, jax.device_get(state)))
+        if not np.all(finite):
+            _check_finite(data)
         yield Report(epoch + 1, costs, bool(np.all(finite)), seconds, own)
+
+
+def _check_finite(data: PyTree) -> None:
+    """Check that it was not the data that made a cost infinite or NaN."""
+    for leaf in jax.tree.leaves(data):
+        values = np.asarray(leaf)
+        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+            at = np.unravel_index(np.isfinite(values).argmin(), values.shape)
+            raise InputError(
+                "data",
+                expected="finite numbers, with this cost",
+                got=f"{values[at]} at {', '.join(map(str, at))}",
+                do="correct them or leave them out",
+            )
 
 
 def start_state(params: PyTree, optimizer: optax.GradientTransformation) -> State:
     """The state before the first step; `params` become part of it, and are donated with it."""
+    _check_there(params, "params")
     return State(params, optimizer.init(params))
+
+
+class Trained(NamedTuple):
+    """Trained parameters, and the mean cost of each epoch."""
+
+    params: PyTree
+    costs: Float[np.ndarray, "epochs"]
+
+
+def train(
+    cost: Callable[..., Any],
+    params: PyTree,
+    data: PyTree,
+    *,
+    epochs: int,
+    batch_size: int = 20,
+    learning_rate: float = 0.1,
+    optimizer: str = "sgd",
+    shuffle: Shuffle = True,
+    seed: int = 0,
+    **values: Any,
+) -> Trained:
+    """Train a model in one call.
+
+    `fit` is the same with everything in your hands: what happens after each epoch, sweeps, resuming
+    and optimisers of your own. Its other parameters here have defaults, and those of the cost can
+    be given in the same call.
+
+    Args:
+        cost: ``cost(params, batch, key, **values) -> scalar``, such as
+            `autoencoder.denoising_cost`.
+        params: A pytree of parameters; copied, so that they can be used again.
+        data: See `fit`, as for `epochs` and `batch_size`.
+        learning_rate: Above 0.
+        optimizer: A name; see `optimiser`.
+        shuffle: See `fit`. The order is new in every epoch by default.
+        seed: Of order and noise.
+        **values: See `bind`.
+
+    Returns:
+        The parameters after the last epoch, in the host's memory, and the costs.
+
+    Raises:
+        InputError: As `fit` does, or a training whose cost is not finite.
+
+    >>> data = np.random.default_rng(0).normal(3.0, 1.0, (1000, 1)).astype(np.float32)
+    >>> params, costs = train(lambda p, x, key: ((x - p) ** 2).mean(), jnp.zeros(()), data, epochs=2)
+    >>> bool(abs(params - 3) < 0.3), bool(costs[0] > costs[1])
+    (True, True)
+    """
+    rule = optimiser(optimizer, learning_rate)
+    _check_there(params, "params")
+    state = start_state(jax.tree.map(jnp.array, params), rule)
+    how = dict(optimizer=rule, epochs=epochs, batch_size=batch_size, shuffle=shuffle)
+    costs = []
+    for report in fit(bind(cost, **values), state, data, jax.random.key(seed), **how):
+        if not report.finite:
+            raise InputError(
+                f"training diverged in epoch {report.epoch}: the cost is {report.cost}",
+                do=f"lower learning_rate, which is {learning_rate:g}",
+            )
+        costs.append(float(report.cost))
+        state = report.state
+    return Trained(jax.device_get(state.params), np.array(costs))
 
 
 def sweep(
@@ -507,11 +699,13 @@ def sweep(
     """The cost and the first state of several members, stacked as `fit` takes them.
 
     Args:
-        costs: Each member's cost, from `bind`; they may differ in their numbers only.
+        costs: Each member's cost; they may differ in the numbers of `bind` only.
         params: Each member's first parameters; copied, so that they can be used again.
         optimizer: See `fit`.
     """
-    return stack(costs), stack([start_state(one, optimizer) for one in params])
+    return stack([bind(cost) for cost in costs]), stack(
+        [start_state(one, optimizer) for one in params]
+    )
 
 
 def member_mesh(n_members: int) -> Mesh:

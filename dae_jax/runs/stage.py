@@ -7,7 +7,6 @@ each model, without files.
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ import optax
 from dae_jax import autoencoder, console, training
 from dae_jax.errors import InputError
 from dae_jax.runs.checkpoints import Checkpoints, Metrics
-from dae_jax.settings.shared import Decoder, Denoising, Objective
+from dae_jax.settings.shared import Denoising
 from dae_jax.training import Report, Shuffle, State, Watch
 
 __all__ = ["DivergenceError", "Place", "Stage", "Trained", "denoising_cost", "train"]
@@ -130,13 +129,14 @@ def train(
 
 def denoising_cost(how: Denoising, pixel_scale: float) -> jax.tree_util.Partial:
     """The cost of one dA, as its settings describe it, for `train` or `training.fit`."""
-    chosen = _chosen(how.noise, how.cost, how.decoder)
-    return training.bind(chosen, level=how.corruption, pixel_scale=pixel_scale)
-
-
-@cache  # the same object for the same choices, since JAX compares functions by identity
-def _chosen(noise: str, objective: Objective, decoder: Decoder) -> Callable[..., Any]:
-    return partial(autoencoder.denoising_cost, noise=noise, objective=objective, decoder=decoder)
+    return training.bind(
+        autoencoder.denoising_cost,
+        level=how.corruption,
+        pixel_scale=pixel_scale,
+        noise=how.noise,
+        objective=how.cost,
+        decoder=how.decoder,
+    )
 
 
 def _interruptible(place: Place) -> contextlib.AbstractContextManager[Callable[[], bool]]:
