@@ -4,8 +4,8 @@
 
 One epoch of MNIST is measured in turns, from the same weights, with the published settings: 100
 images without labels and 100 with labels per update, in a new order every epoch. Before that,
-PyTorch's cost and gradient are compared with those of JAX, with the same noise, in double precision:
-in single precision, rounding decides which side of a rectifier's kink a unit is on.
+PyTorch's cost and gradient are compared with those of JAX, with the same noise and in double
+precision: in single precision, rounding decides on which side of a rectifier's kink a unit is.
 benchmarks/README.md says how to read the table.
 """
 

@@ -671,16 +671,25 @@ def train(
         InputError: As `fit` does, or a training whose cost is not finite.
 
     >>> data = np.random.default_rng(0).normal(3.0, 1.0, (1000, 1)).astype(np.float32)
-    >>> params, costs = train(lambda p, x, key: ((x - p) ** 2).mean(), jnp.zeros(()), data, epochs=2)
+    >>> distance = lambda params, batch, key: ((batch - params) ** 2).mean()
+    >>> params, costs = train(distance, jnp.zeros(()), data, epochs=2)
     >>> bool(abs(params - 3) < 0.3), bool(costs[0] > costs[1])
     (True, True)
     """
     rule = optimiser(optimizer, learning_rate)
     _check_there(params, "params")
     state = start_state(jax.tree.map(jnp.array, params), rule)
-    how = dict(optimizer=rule, epochs=epochs, batch_size=batch_size, shuffle=shuffle)
     costs = []
-    for report in fit(bind(cost, **values), state, data, jax.random.key(seed), **how):
+    for report in fit(
+        bind(cost, **values),
+        state,
+        data,
+        jax.random.key(seed),
+        optimizer=rule,
+        epochs=epochs,
+        batch_size=batch_size,
+        shuffle=shuffle,
+    ):
         if not report.finite:
             raise InputError(
                 f"training diverged in epoch {report.epoch}: the cost is {report.cost}",
