@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Key, Real
+from jaxtyping import Array, ArrayLike, Bool, Float, Key, Real
 
 from dae_jax import corruption, objectives
 from dae_jax.errors import InputError
@@ -33,6 +33,7 @@ __all__ = [
     "decoder_weights",
     "denoising_cost",
     "encode",
+    "fill",
     "init",
     "init_tutorial",
     "pixels",
@@ -182,6 +183,7 @@ def cost(
     x_tilde: Float[AnyArray, "batch visible"],
     objective: Literal["cross-entropy", "squared-error"] = "cross-entropy",
     decoder: Literal["sigmoid", "linear"] = "sigmoid",
+    observed: Bool[AnyArray, "batch visible"] | None = None,
 ) -> Float[AnyArray, ""]:
     """The cost of reconstructing the clean `x` from its corrupted copy `x_tilde`.
 
@@ -192,13 +194,14 @@ def cost(
         objective: Equation (4), or the squared error.
         decoder: ``"sigmoid"`` is equation (2); ``"linear"`` leaves out its sigmoid, for inputs
             that are not in [0, 1] (Vincent et al. 2010, section 2.2), with the squared error only.
+        observed: Which entries of `x` count; all of them if None.
 
     Returns:
         A scalar: summed over the pixels, averaged over the minibatch.
     """
     a = decode_logits(params, encode(params, x_tilde))
     output = jax.nn.sigmoid if decoder == "sigmoid" else lambda a: a
-    return objectives.reconstruction(a, x, objective, output)
+    return objectives.reconstruction(a, x, objective, output, observed)
 
 
 def denoising_cost(
@@ -211,10 +214,11 @@ def denoising_cost(
     noise: str | corruption.Noise = "masking",
     objective: Literal["cross-entropy", "squared-error"] = "cross-entropy",
     decoder: Literal["sigmoid", "linear"] = "sigmoid",
+    missing: bool = False,
 ) -> Float[AnyArray, ""]:
     """The cost that training minimises: scale the pixels, corrupt them anew, reconstruct them.
 
-    Its eight parameters are a cost's three, and two numbers and three choices of code for
+    Its nine parameters are a cost's three, and two numbers and four choices of code for
     `training.bind`.
 
     Args:
@@ -225,9 +229,25 @@ def denoising_cost(
         pixel_scale: Divisor of integer pixels.
         noise: A name in `corruption.NOISES`, or a function of your own; see `corruption.corrupt`.
         objective: See `cost`, as for `decoder`.
+        missing: Whether NaN in the batch stand for missing values: 0 at the input, as if they were
+            masked, and left out of the cost.
     """
-    x = pixels(batch, pixel_scale)
-    return cost(params, x, corruption.corrupt(key, x, level, noise), objective, decoder)
+    x, observed = pixels(batch, pixel_scale), None
+    if missing:
+        x, observed = fill(x), ~jnp.isnan(x)
+    x_tilde = corruption.corrupt(key, x, level, noise)
+    if observed is not None:
+        x_tilde = jnp.where(observed, x_tilde, 0)
+    return cost(params, x, x_tilde, objective, decoder, observed)
+
+
+def fill(x: Float[AnyArray, "..."]) -> Float[Array, "..."]:
+    """Set missing values, which are NaN, to 0: to a denoising autoencoder they are masked.
+
+    >>> fill(jnp.array([0.5, jnp.nan])).tolist()
+    [0.5, 0.0]
+    """
+    return jnp.where(jnp.isnan(x), 0, x)
 
 
 def pixels(

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 __all__ = [
     "OBJECTIVES",
@@ -37,6 +37,7 @@ def reconstruction(
     x: Float[AnyArray, "batch pixels"],
     objective: str = "cross-entropy",
     output: Callable[..., Any] = jax.nn.sigmoid,
+    observed: Bool[AnyArray, "batch pixels"] | None = None,
 ) -> jax.Array:
     """The cost of a reconstruction, by the name of the objective.
 
@@ -46,17 +47,20 @@ def reconstruction(
         objective: ``"cross-entropy"``, which always reads the logits through a sigmoid, or
             ``"squared-error"``.
         output: The output function, for the squared error.
+        observed: Which entries of `x` count; all of them if None.
 
     Returns:
         A scalar; see `cross_entropy` and `squared_error`.
     """
     if objective == "cross-entropy":
-        return cross_entropy(logits, x)
-    return squared_error(output(logits), x)
+        return cross_entropy(logits, x, observed)
+    return squared_error(output(logits), x, observed)
 
 
 def cross_entropy(
-    logits: Float[AnyArray, "batch pixels"], x: Float[AnyArray, "batch pixels"]
+    logits: Float[AnyArray, "batch pixels"],
+    x: Float[AnyArray, "batch pixels"],
+    observed: Bool[AnyArray, "batch pixels"] | None = None,
 ) -> jax.Array:
     r"""The cross-entropy of the reconstruction, the tutorial's equation (4), from its logits.
 
@@ -70,6 +74,7 @@ def cross_entropy(
     Args:
         logits: The decoder's activations `a` before the sigmoid.
         x: The clean images, in [0, 1].
+        observed: Which entries of `x` count; all of them if None.
 
     Returns:
         A scalar, in nats per image.
@@ -80,17 +85,20 @@ def cross_entropy(
     # log(1 + e) instead of the log1p(e) of jax.nn.softplus: it is off by less than 1e-7 per pixel,
     # is cheaper on a CPU, and its gradient needs no second exponential.
     softplus = jnp.maximum(logits, 0) + jnp.log(1 + jnp.exp(-jnp.abs(logits)))
-    return jnp.mean(jnp.sum(softplus - x * logits, axis=1))
+    return jnp.mean(jnp.sum(_of(observed, softplus - x * logits), axis=1))
 
 
 def squared_error(
-    z: Float[AnyArray, "batch pixels"], x: Float[AnyArray, "batch pixels"]
+    z: Float[AnyArray, "batch pixels"],
+    x: Float[AnyArray, "batch pixels"],
+    observed: Bool[AnyArray, "batch pixels"] | None = None,
 ) -> jax.Array:
     r"""The squared error of the reconstruction, :math:`L_2(x, z) = \sum_k (x_k - z_k)^2`.
 
     Args:
         z: The reconstructions.
         x: The clean images, in any range that the decoder can reach.
+        observed: Which entries of `x` count; all of them if None.
 
     Returns:
         A scalar, in squared units of `x` per image.
@@ -98,7 +106,14 @@ def squared_error(
     >>> float(squared_error(jnp.zeros((3, 4)), jnp.ones((3, 4))))
     4.0
     """
-    return jnp.mean(jnp.sum(jnp.square(z - x), axis=1))
+    return jnp.mean(jnp.sum(_of(observed, jnp.square(z - x)), axis=1))
+
+
+def _of(
+    observed: Bool[AnyArray, "batch pixels"] | None, terms: Float[AnyArray, "batch pixels"]
+) -> Float[AnyArray, "batch pixels"]:
+    """The terms of the entries that count, and 0 for the others."""
+    return terms if observed is None else jnp.where(observed, terms, 0)
 
 
 def l1(h: Float[AnyArray, "batch units"]) -> jax.Array:

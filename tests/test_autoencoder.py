@@ -171,3 +171,41 @@ def test_the_denoising_cost_scales_corrupts_and_reconstructs(noise):
     value = ae.denoising_cost(PARAMS, images, jax.random.key(5), **how)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     assert value != ae.denoising_cost(PARAMS, images, jax.random.key(6), **how)
+
+
+# ---- missing values -------------------------------------------------------------------------
+
+
+GAPS = np.random.default_rng(1).random((N, V)) < 0.3
+
+
+@pytest.mark.parametrize("objective", ["cross-entropy", "squared-error"])
+def test_missing_values_are_masked_at_the_input_and_left_out_of_the_cost(objective):
+    batch = np.where(GAPS, np.nan, X).astype(np.float32)
+    noise = lambda key, x, level: x + level  # noqa: E731  # would fill the gaps
+    got = ae.denoising_cost(
+        PARAMS, batch, jax.random.key(0), level=0.5, noise=noise, objective=objective, missing=True
+    )
+    W, b, c = (np.asarray(p, np.float64) for p in PARAMS)
+    z = sigmoid(sigmoid(np.where(GAPS, 0, X + 0.5) @ W + b) @ W.T + c)
+    x = np.asarray(X, np.float64)
+    terms = -(x * np.log(z) + (1 - x) * np.log(1 - z))
+    terms = terms if objective == "cross-entropy" else (x - z) ** 2
+    assert float(got) == pytest.approx(terms[~GAPS].sum() / N, rel=1e-5)
+
+
+def test_without_missing_values_the_cost_is_the_same_to_the_bit():
+    def cost(missing):
+        return ae.denoising_cost(PARAMS, X, jax.random.key(0), level=0.3, missing=missing)
+
+    assert cost(True) == cost(False)
+
+
+def test_the_gradient_of_missing_values_is_that_of_finite_differences():
+    batch = np.where(GAPS, np.nan, X).astype(np.float32)
+
+    def cost(params):
+        with jax.debug_key_reuse(False):  # the same noise for every difference
+            return ae.denoising_cost(params, batch, jax.random.key(0), level=0.3, missing=True)
+
+    check_grads(cost, (PARAMS,), order=1, modes=["rev"], rtol=2e-2)

@@ -54,9 +54,10 @@ def test_salt_and_pepper_are_equally_likely():
 
 @pytest.mark.parametrize("noise", corruption.NOISES.values(), ids=corruption.NOISES)
 def test_the_key_decides_the_noise(noise):
-    first = noise(key(), X, 0.3)
-    np.testing.assert_array_equal(first, noise(key(), X, 0.3))
-    assert (first != noise(jax.random.fold_in(key(), 1), X, 0.3)).mean() > 0.1
+    x = X + jnp.arange(500, dtype=X.dtype)[:, None] / 1000  # rows that swap noise can tell apart
+    first = noise(key(), x, 0.3)
+    np.testing.assert_array_equal(first, noise(key(), x, 0.3))
+    assert (first != noise(jax.random.fold_in(key(), 1), x, 0.3)).mean() > 0.1
 
 
 @pytest.mark.parametrize("noise", corruption.NOISES.values(), ids=corruption.NOISES)
@@ -74,10 +75,34 @@ def test_the_level_is_traced_and_dtype_and_shape_are_kept(noise):
     assert (out.shape, out.dtype) == (X.shape, X.dtype)
 
 
-@pytest.mark.parametrize("corrupt", [corruption.mask, corruption.salt_and_pepper])
+def test_swap_takes_the_same_column_of_other_rows_which_are_equally_likely():
+    n, d = 5, 20_000
+    x = jnp.arange(n, dtype=jnp.float32)[:, None] + 10 * jnp.arange(d, dtype=jnp.float32)
+    out = np.asarray(corruption.swap(key(), x, 0.4)) - 10 * np.arange(d)
+    own = np.arange(n)[:, None]
+    assert set(np.unique(out)) == set(range(n))  # no value of another column
+    assert abs((out != own).mean() - 0.4) < 5 * np.sqrt(0.4 * 0.6 / out.size)
+    for i in range(n):
+        for other in set(range(n)) - {i}:
+            # 5 standard deviations of a binomial share
+            assert abs((out[i] == other).mean() - 0.1) < 5 * np.sqrt(0.1 * 0.9 / d)
+
+
+def test_swap_leaves_a_single_row_as_it_is():
+    x = jnp.ones((1, 9))
+    np.testing.assert_array_equal(corruption.swap(key(), x, 1.0), x)
+
+
+def test_a_noise_of_your_own_can_be_used_and_an_unknown_name_is_refused():
+    double = lambda key, x, level: (1 + level) * x  # noqa: E731
+    np.testing.assert_array_equal(corruption.corrupt(key(), X, 1.0, double), 2 * X)
+    refused(lambda: corruption.corrupt(key(), X, 0.3, "salt"), "noise", "masking", "salt")
+
+
+@pytest.mark.parametrize("corrupt", [corruption.mask, corruption.salt_and_pepper, corruption.swap])
 @pytest.mark.parametrize("level", [30, -0.1, float("nan")])
 def test_a_level_that_is_not_a_probability_is_refused(corrupt, level):
-    x = jnp.ones(4)
+    x = jnp.ones((2, 2))
     refused(lambda: corrupt(jax.random.key(0), x, level), "corruption level", "[0, 1]", str(level))
 
 

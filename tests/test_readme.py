@@ -22,6 +22,7 @@ def test_the_python_in_the_readme_runs():
     names: dict = {}
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
         exec(compile(block, "README.md", "exec"), names)
+    assert len(names["costs"]) == 15 and names["costs"][-1] < names["costs"][0]
     assert names["gradient"].W.shape == (784, 500)
     assert float(names["value"]) > 0
 

@@ -855,3 +855,125 @@ def test_a_rate_falls_to_zero_the_same_amount_after_every_epoch():
         sizes.append(-float(step))
     expected = np.repeat([1.0, 1.0, 1.0, 0.75, 0.5, 0.25], 3)
     np.testing.assert_allclose(sizes, expected, rtol=1e-6)
+
+
+# ---- any cost, in one call ------------------------------------------------------------------
+
+
+def mean_distance(params, batch, key, power=2.0, inner=None):
+    distance = batch.astype(float) / 255 - params
+    return jnp.mean(jnp.abs(distance if inner is None else inner(distance)) ** power)
+
+
+def fitted(cost=mean_distance, state=None, data=DATA, key=None, **how):
+    state = training.start_state(jnp.zeros(V), SGD) if state is None else state
+    key = jax.random.key(0) if key is None else key
+    how = dict(optimizer=SGD, epochs=2, batch_size=10) | how
+    return list(training.fit(cost, state, data, key, **how))
+
+
+def test_a_cost_is_any_function():
+    bound = training.bind(mean_distance)
+    assert [r.cost for r in fitted()] == [r.cost for r in fitted(bound)]
+    assert [r.cost for r in fitted(partial(mean_distance, power=2.0))] == [r.cost for r in fitted()]
+
+
+def test_bound_numbers_are_traced_and_names_functions_and_flags_are_code():
+    traces = []
+
+    def inner(distance):
+        traces.append(1)
+        return 2 * distance
+
+    costs = []
+    for power in (2.0, 3.0):
+        cost = training.bind(training.bind(mean_distance, inner=inner), power=power)
+        costs += [fitted(cost)[0].cost]
+    assert costs[0] != costs[1]
+    assert len(traces) == 1  # neither the number nor a cost that is bound anew recompiles
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_another_learning_rate_recompiles_nothing():
+    traces = []
+
+    def counting(params, batch, key):
+        traces.append(1)
+        return mean_distance(params, batch, key)
+
+    ends = []
+    for rate in (0.001, 0.002):
+        rule = training.optimiser("adam", rate)
+        state = training.start_state(jnp.zeros(V), rule)
+        ends += [np.asarray(fitted(counting, state, optimizer=rule)[-1].state.params)]
+    assert len(traces) == 1
+    assert np.abs(ends[1]).max() > 1.5 * np.abs(ends[0]).max()  # and yet the rate is another
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (dict(state=jnp.zeros(V)), ("state", "State", "start_state(params, optimizer)")),
+        (dict(key=0), ("key", "a random key", "got 0", "jax.random.key(0)")),
+        (dict(key=np.zeros(2, np.uint32)), ("key", "uint32", "jax.random.key(0)")),
+        (dict(cost=0.5), ("cost", "a function", "float")),
+        (dict(data=[[1.0, 2.0]]), ("data", "arrays of numbers", "float")),
+        (dict(data=np.array([["a"]], object)), ("data", "arrays of numbers", "object")),
+        (dict(data=(DATA, DATA[:9])), ("data", "one number of images", "9 and 43")),
+        (dict(data=DATA[:0]), ("data", "one number of images", "0")),
+    ],
+)
+def test_a_wrong_argument_is_one_line(given, words, monkeypatch):
+    for name in ("fit", "bind"):  # without the tests' type checks
+        monkeypatch.setattr(training, name, getattr(training, name).__wrapped__)
+    refused(lambda: fitted(**given), *words)
+
+
+def test_a_data_frame_is_one_line_whose_advice_works():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(DATA.astype(np.float32))
+    refused(lambda: fitted(data=frame), "data", "DataFrame", "np.asarray(data, np.float32)")
+    assert fitted(data=np.asarray(frame, np.float32))[0].finite
+
+
+def test_donated_parameters_are_one_line_whose_advice_works():
+    params = jnp.zeros(V)
+    state = training.start_state(params, SGD)
+    report = fitted(state=state)[-1]
+    refused(lambda: fitted(state=state), "state", "donated", "report.state")
+    refused(lambda: training.start_state(params, SGD), "params", "donated")
+    assert fitted(state=report.state)[0].finite
+
+
+def test_data_that_make_the_cost_nan_are_named_and_a_cost_that_knows_nan_is_trained():
+    data = DATA.astype(np.float32)
+    data[7, 3] = np.nan
+    refused(lambda: fitted(data=data), "data", "finite", "nan at 7, 3")
+    cost = training.bind(ae.denoising_cost, level=0.3, pixel_scale=255, missing=True)
+    state = begin(SGD)
+    assert all(report.finite for report in fitted(cost, state, data / 255))
+
+
+def test_a_bound_value_that_is_neither_a_number_nor_code_is_one_line():
+    refused(lambda: training.bind(mean_distance, power=object()), "power", "numbers", "partial")
+
+
+def test_train_is_fit_with_its_costs_and_keeps_the_parameters_that_it_was_given():
+    params = jnp.zeros(V)
+    how = dict(epochs=3, batch_size=10, learning_rate=0.1, seed=4, shuffle=False)
+    trained, costs = training.train(mean_distance, params, DATA, power=3.0, **how)
+    rule = training.optimiser("sgd", 0.1)
+    state = training.start_state(jnp.zeros(V), rule)
+    bound = training.bind(mean_distance, power=3.0)
+    reports = fitted(bound, state, key=jax.random.key(4), optimizer=rule, epochs=3)
+    np.testing.assert_array_equal(costs, [r.cost for r in reports])
+    np.testing.assert_array_equal(trained, reports[-1].state.params)
+    assert not params.is_deleted()
+
+
+def test_a_training_that_diverges_is_one_line():
+    refused(
+        lambda: training.train(mean_distance, jnp.ones(V), DATA, epochs=99, learning_rate=1e30),
+        "diverged in epoch",
+        "lower learning_rate, which is 1e+30",
+    )

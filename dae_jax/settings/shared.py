@@ -36,7 +36,7 @@ __all__ = [
     "to_json",
 ]
 
-Noise = Literal["masking", "gaussian", "salt-and-pepper"]
+Noise = Literal["masking", "gaussian", "salt-and-pepper", "swap"]
 Objective = Literal["cross-entropy", "squared-error"]
 Decoder = Literal["sigmoid", "linear"]
 Precision = Literal["float32", "tensorfloat32", "bfloat16", "float64"]

@@ -42,7 +42,7 @@ class Corruption:
     """Levels in [0, 1]: the probability that a pixel is masked or, for Gaussian noise, its standard
     deviation in units of the scaled pixels. Several levels train in one compiled program."""
     noise: Noise = "masking"
-    """Kind of noise."""
+    """Kind of noise. Swap replaces a pixel by the same one of another image in the minibatch."""
 
 
 @dataclass(frozen=True)
