@@ -11,6 +11,7 @@ loop trains all of them. The names a user needs first are here, and are imported
 the equations: `autoencoder`, `corruption`, `objectives`, `stacked`,    what the tutorial teaches
 `deep`, `supervised`, `ladder`
 `training`, `early_stopping`, `evaluation`                              train and evaluate a model
+`estimators`                                                            scikit-learn's interface
 `datasets`                                                              load images
 `figures`                                                               sheets of filters, plots
 `train`, `pretrain`, `predict`, `transform`, `reproduce`                the commands
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         datasets,
         deep,
         early_stopping,
+        estimators,
         evaluation,
         figures,
         ladder,
@@ -40,12 +42,14 @@ if TYPE_CHECKING:
     )
     from dae_jax.datasets import Dataset, Split, load
     from dae_jax.errors import InputError
+    from dae_jax.estimators import DenoisingAutoencoder
     from dae_jax.evaluation import apply
     from dae_jax.figures import tile_raster_images
     from dae_jax.training import bind, fit, optimiser, start_state
 
 _NAMES = {
     "Dataset": "datasets",
+    "DenoisingAutoencoder": "estimators",
     "InputError": "errors",
     "Split": "datasets",
     "apply": "evaluation",
@@ -59,6 +63,7 @@ _NAMES = {
 
 __all__ = [
     "Dataset",
+    "DenoisingAutoencoder",
     "InputError",
     "Split",
     "__version__",
@@ -69,6 +74,7 @@ __all__ = [
     "datasets",
     "deep",
     "early_stopping",
+    "estimators",
     "evaluation",
     "figures",
     "fit",

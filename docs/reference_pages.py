@@ -59,6 +59,7 @@ GROUPS = (
         "small helpers",
         ("tutorial", "console", "files", "errors"),
     ),
+    Group("estimators"),
     Group("datasets"),
     Group("figures"),
     Group("settings"),

@@ -1,0 +1,371 @@
+"""The denoising autoencoder as a scikit-learn transformer."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from dae_jax import autoencoder, evaluation, training
+from dae_jax.early_stopping import Best
+from dae_jax.errors import check_objective
+from dae_jax.settings.train import default_epochs
+from dae_jax.training import Report, State, Watch
+
+__all__ = ["DenoisingAutoencoder", "seed_of"]
+
+RATES = {"sgd": 0.1, "momentum": 0.01}
+OTHER_RATE = 0.001  # of Adam and its relatives
+INIT, VALID = 2**32 - 1, 2**32 - 2  # folded into the seed's key; epochs are, from 0 on
+
+
+class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Denoising autoencoder: codes from which corrupted rows can be restored.
+
+    The model and its cost are those of `autoencoder`, equations (1) to (4); the training is
+    `training.fit`. Missing values, which are NaN, are allowed everywhere: at the input they count
+    as masked, the cost leaves them out, and `denoise` fills them in. Pixels of type uint8 are
+    divided by 255; all other values are taken as they are.
+
+    Args:
+        n_components: Number of hidden units.
+        corruption: Level in [0, 1] or, for Gaussian noise, standard deviation.
+        noise: A name in `corruption.NOISES`, or a function ``noise(key, x, level)``.
+        loss: ``"cross-entropy"``, ``"squared-error"`` or ``"auto"``: the first if the decoder is a
+            sigmoid.
+        decoder: ``"sigmoid"``, for values in [0, 1], ``"linear"``, or ``"auto"``: by the values.
+        tied: Whether the decoder uses the transposed weights of the encoder.
+        standardize: Whether each column is brought to mean 0 and variance 1 first, which `denoise`
+            and `inverse_transform` undo; ``"auto"``: if the decoder is linear.
+        solver: ``"sgd"``, ``"momentum"``, ``"adam"`` or another optimiser of Optax.
+        learning_rate_init: Learning rate; None for 0.1 (sgd), 0.01 (momentum) or 0.001 (others).
+        batch_size: Rows per minibatch; all of them if there are fewer.
+        max_iter: Epochs; None for as many as make 37,500 updates.
+        shuffle: Whether to draw a new order every epoch.
+        early_stopping: Whether to hold out rows, and to keep the parameters of the epoch that has
+            the lowest cost on them.
+        validation_fraction: The share of rows that is held out.
+        n_iter_no_change: Epochs to train for at least; every clear improvement extends them to
+            twice the epochs so far. See `early_stopping`.
+        warm_start: Whether `fit` continues from the parameters of the `fit` before.
+        random_state: Seed of weights, noise and order.
+        verbose: Whether to print the cost of some epochs.
+
+    Attributes:
+        params_: The parameters, for the functions of `autoencoder`.
+        components_: The filters, (n_components, n_features).
+        intercept_hidden_: The hidden bias, (n_components,).
+        intercept_visible_: The visible bias, (n_features,).
+        mean_, scale_: What the columns are standardised with; None if they are not.
+        loss_curve_: The mean cost of each epoch of the last `fit`.
+        n_iter_: The number of these epochs.
+        n_features_in_, feature_names_in_: As in scikit-learn.
+
+    >>> X = np.random.default_rng(0).random((100, 5))
+    >>> model = DenoisingAutoencoder(3, solver="sgd", max_iter=2, random_state=0).fit(X)
+    >>> model.transform(X).shape, model.denoise(X).shape
+    ((100, 3), (100, 5))
+    """
+
+    def __init__(
+        self,
+        n_components=500,
+        *,
+        corruption=0.3,
+        noise="masking",
+        loss="auto",
+        decoder="auto",
+        tied=True,
+        standardize="auto",
+        solver="adam",
+        learning_rate_init=None,
+        batch_size=20,
+        max_iter=None,
+        shuffle=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        warm_start=False,
+        random_state=None,
+        verbose=False,
+    ):
+        self.n_components = n_components
+        self.corruption = corruption
+        self.noise = noise
+        self.loss = loss
+        self.decoder = decoder
+        self.tied = tied
+        self.standardize = standardize
+        self.solver = solver
+        self.learning_rate_init = learning_rate_init
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> "DenoisingAutoencoder":
+        """Train on rows X, (n, n_features); y is not used."""
+        afresh = not (self.warm_start and hasattr(self, "params_"))
+        X = self._check(X, reset=afresh)
+        if afresh:
+            self._begin(X)
+        X = self._scaled(X)
+        epochs = self.max_iter
+        if epochs is None:
+            epochs = default_epochs("", len(X), min(self.batch_size, len(X)))
+        return self._train(X, epochs)
+
+    def partial_fit(self, X: Any, y: Any = None) -> "DenoisingAutoencoder":
+        """Train for one epoch on rows X, which may be others each time; y is not used."""
+        afresh = not hasattr(self, "params_")
+        X = self._check(X, reset=afresh)
+        if afresh:
+            self._begin(X)
+        return self._train(self._scaled(X), 1, held_out=False)
+
+    def transform(self, X: Any) -> NDArray[Any]:
+        """The codes of rows, (n, n_components), each in (0, 1)."""
+        return self._apply(_codes, X)
+
+    def denoise(self, X: Any) -> NDArray[Any]:
+        """The rows restored, (n, n_features), without gaps; values that were observed change, too.
+
+        To fill in missing values alone: ``np.where(np.isnan(X), model.denoise(X), X)``.
+        """
+        return self._unscaled(self._apply(_restored(self.decoder_), X))
+
+    def inverse_transform(self, X: Any) -> NDArray[Any]:
+        """The rows that codes X, (n, n_components), stand for, (n, n_features)."""
+        check_is_fitted(self)
+        codes = check_array(X)
+        if codes.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"X has {codes.shape[1]} columns, but the codes of this model have "
+                f"{self._n_features_out}"
+            )
+        rows = evaluation.apply(_decode(self.decoder_), self.params_, codes.astype(np.float32))
+        double = codes.dtype == np.float64
+        return self._unscaled(rows.astype(np.float64 if double else np.float32))
+
+    def score_samples(self, X: Any) -> NDArray[Any]:
+        """Minus the cost of reconstructing each row, (n,): the lower, the stranger is the row.
+
+        Nothing is corrupted. Missing values are left out, so that rows with gaps cost less.
+        """
+        return -self._apply(_row_cost(self.loss_, self.decoder_), X)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean of `score_samples`; y is not used."""
+        return float(np.mean(self.score_samples(X)))
+
+    @property
+    def components_(self) -> NDArray[Any]:
+        """The filters, (n_components, n_features)."""
+        return self.params_.W.T
+
+    @property
+    def intercept_hidden_(self) -> NDArray[Any]:
+        """The hidden bias, (n_components,)."""
+        return self.params_.b
+
+    @property
+    def intercept_visible_(self) -> NDArray[Any]:
+        """The visible bias, (n_features,)."""
+        return self.params_.b_prime
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.params_.b)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _check(self, X: Any, *, reset: bool) -> NDArray[Any]:
+        """The rows as numbers; NaN are allowed, infinite values are not."""
+        X = validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype="numeric",
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=2 if reset else 1,
+        )
+        if X.dtype == np.uint8:
+            return X.astype(np.float32) / np.float32(255)
+        return X if X.dtype in (np.float32, np.float64) else X.astype(np.float64)
+
+    def _begin(self, X: NDArray[Any]) -> None:
+        """Choose what is left to the values of the first rows, and draw the parameters."""
+        observed = X[~np.isnan(X)]
+        within = bool(len(observed)) and observed.min() >= 0 and observed.max() <= 1
+        self.decoder_ = self.decoder
+        if self.decoder == "auto":
+            self.decoder_ = "sigmoid" if within else "linear"
+        self.loss_ = self.loss
+        if self.loss == "auto":
+            self.loss_ = "cross-entropy" if self.decoder_ == "sigmoid" else "squared-error"
+        check_objective(self.loss_, self.decoder_, "loss")
+        standardize = self.decoder_ == "linear" if self.standardize == "auto" else self.standardize
+        if self.decoder_ == "sigmoid" and (standardize or not within):
+            raise ValueError(
+                "a sigmoid decoder restores values in [0, 1] only: scale X, or use "
+                "decoder='linear' with loss='squared-error'"
+            )
+        self.mean_ = self.scale_ = None
+        if standardize:
+            counts = (~np.isnan(X)).sum(axis=0)
+            if not counts.all():
+                raise ValueError(f"column {counts.argmin()} of X has no value at all")
+            self.mean_ = np.nanmean(X, axis=0, dtype=np.float64)
+            spread = np.nanstd(X, axis=0, dtype=np.float64)
+            constant = spread <= 10 * np.finfo(X.dtype).eps * np.abs(self.mean_)
+            self.scale_ = np.where(constant, 1.0, spread)
+        self._seed = seed_of(self.random_state)
+        key = self._key(INIT)
+        params = autoencoder.init(key, X.shape[1], self.n_components, tied=self.tied)
+        self._state = jax.device_get(training.start_state(params, self._rule))
+        self._epochs = 0
+
+    def _key(self, use: int) -> Array:
+        return jax.random.fold_in(jax.random.key(self._seed), use)
+
+    @property
+    def _rule(self) -> Any:
+        rate = self.learning_rate_init
+        if rate is None:
+            rate = RATES.get(self.solver, OTHER_RATE)
+        return training.optimiser(self.solver, rate)
+
+    def _train(self, X: Any, epochs: int, *, held_out: bool = True) -> "DenoisingAutoencoder":
+        """Train for more epochs; with `held_out`, early stopping may end them."""
+        cost = training.bind(
+            autoencoder.denoising_cost,
+            level=self.corruption,
+            pixel_scale=1.0,
+            noise=self.noise,
+            objective=self.loss_,
+            decoder=self.decoder_,
+            missing=bool(np.isnan(X).any()),
+        )
+        watch = Watch()
+        if self.early_stopping and held_out:
+            X, valid = train_test_split(
+                X, test_size=self.validation_fraction, random_state=self._seed
+            )
+        batch_size = min(self.batch_size, len(X))
+        if self.early_stopping and held_out:
+            updates = len(X) // batch_size
+            watch = Best(
+                jax.tree.map(lambda leaf: leaf[None], self._state.params),
+                lambda _, params: float(_validation_cost(cost, params, valid, self._key(VALID))),
+                updates,
+                (self._epochs + self.n_iter_no_change) * updates,
+            )
+        self.loss_curve_, first = [], self._epochs
+        state = State(*jax.tree.map(jnp.asarray, self._state))
+        for report in training.fit(
+            cost,
+            state,
+            X,
+            jax.random.key(self._seed),
+            optimizer=self._rule,
+            epochs=first + epochs,
+            batch_size=batch_size,
+            shuffle=self.shuffle,
+            start=first,
+        ):
+            if not report.finite:
+                raise ValueError(
+                    f"training diverged in epoch {report.epoch}: the cost is {report.cost}; lower "
+                    "learning_rate_init, or scale X"
+                )
+            self.loss_curve_.append(float(report.cost))
+            if self.verbose:
+                print(f"epoch {report.epoch}, cost {report.cost:#.6g}")
+            watch.after(_as_member(report))
+            state, self._epochs = report.state, report.epoch
+            if watch.done(report.epoch):
+                break
+        self._state = jax.device_get(state)
+        self.n_iter_ = self._epochs - first
+        self.params_ = self._state.params
+        if isinstance(watch, Best):
+            self.params_ = jax.tree.map(lambda leaf: leaf[0], watch.params)
+            self._state = self._state._replace(params=self.params_)
+        return self
+
+    def _scaled(self, X: NDArray[Any]) -> NDArray[np.float32]:
+        """The rows as the network sees them."""
+        if self.mean_ is not None and self.scale_ is not None:
+            X = (X - self.mean_) / self.scale_
+        return X.astype(np.float32)
+
+    def _unscaled(self, X: NDArray[Any]) -> NDArray[Any]:
+        """Rows that the network has restored, in the units of the data."""
+        return X if self.mean_ is None else (X * self.scale_ + self.mean_).astype(X.dtype)
+
+    def _apply(self, network: Callable[..., Any], X: Any) -> NDArray[Any]:
+        """The outputs of a network for rows, in the precision of the rows."""
+        check_is_fitted(self)
+        X = self._check(X, reset=False)
+        return evaluation.apply(network, self.params_, self._scaled(X)).astype(X.dtype)
+
+
+def _codes(params: Any, x: Any) -> Any:
+    return autoencoder.encode(params, autoencoder.fill(x))
+
+
+@cache  # the same object for the same choice, since JAX compares functions by identity
+def _decode(decoder: str) -> Callable[..., Any]:
+    return autoencoder.decode_logits if decoder == "linear" else autoencoder.decode
+
+
+@cache
+def _restored(decoder: str) -> Callable[..., Any]:
+    return lambda params, x: _decode(decoder)(params, _codes(params, x))
+
+
+@cache
+def _row_cost(loss: Any, decoder: Any) -> Callable[..., Any]:
+    def cost(params: Any, x: Any) -> Any:
+        def one(row: Any) -> Any:
+            clean = autoencoder.fill(row)[None]
+            return autoencoder.cost(params, clean, clean, loss, decoder, ~jnp.isnan(row)[None])
+
+        return jax.vmap(one)(x)
+
+    return cost
+
+
+@jax.jit
+def _validation_cost(cost: Callable[..., Any], params: Any, x: Any, key: Array) -> Any:
+    return cost(params, x, key)
+
+
+def _as_member(report: Report) -> Report:
+    """A report of one model as that of a sweep with one member."""
+    state = jax.tree.map(lambda leaf: leaf[None], report.state)
+    return report._replace(cost=report.cost[None], state=state)
+
+
+def seed_of(random_state: Any) -> int:
+    """A seed from scikit-learn's `random_state`: an integer is its own."""
+    if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
