@@ -61,9 +61,6 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     Attributes:
         params_: The parameters, for the functions of `autoencoder`.
-        components_: The filters, (n_components, n_features).
-        intercept_hidden_: The hidden bias, (n_components,).
-        intercept_visible_: The visible bias, (n_features,).
         mean_, scale_: What the columns are standardised with; None if they are not.
         loss_curve_: The mean cost of each epoch of the last `fit`.
         n_iter_: The number of these epochs.
