@@ -24,6 +24,7 @@ from dae_jax.errors import InputError
 from dae_jax.objectives import AnyArray
 
 __all__ = [
+    "DECODERS",
     "AnyParams",
     "Params",
     "UntiedParams",
@@ -168,6 +169,10 @@ def decode_logits(
 def decode(params: AnyParams, y: Float[AnyArray, "... hidden"]) -> Float[AnyArray, "... visible"]:
     """The reconstruction from a code, equation (2): ``z = s(y W' + b')``, in (0, 1)."""
     return jax.nn.sigmoid(decode_logits(params, y))
+
+
+DECODERS = {"sigmoid": decode, "linear": decode_logits}
+"""The decoders, by the names that ``--decoder`` takes."""
 
 
 def reconstruct(

@@ -174,10 +174,12 @@ def corrupt(
     """
     if level is None:
         return x
-    if not callable(noise) and noise not in NOISES:
-        expected = f"{', '.join(NOISES)}, or a function noise(key, x, level)"
-        raise InputError("noise", expected=expected, got=noise)
-    return (noise if callable(noise) else NOISES[noise])(key, x, level)
+    if not callable(noise):
+        if noise not in NOISES:
+            expected = f"{', '.join(NOISES)}, or a function noise(key, x, level)"
+            raise InputError("noise", expected=expected, got=noise)
+        noise = NOISES[noise]
+    return noise(key, x, level)
 
 
 def drop(

@@ -33,6 +33,7 @@ __all__ = [
     "Trained",
     "Watch",
     "bind",
+    "check_finite",
     "fit",
     "in_parts",
     "member",
@@ -114,17 +115,15 @@ def bind(cost: Callable[..., Any], **values: Any) -> jax.tree_util.Partial:
     """
     code = {name: v for name, v in values.items() if isinstance(v, str | bool) or callable(v)}
     numbers = {name: _traced(name, v) for name, v in values.items() if name not in code}
+    args: tuple[Any, ...] = ()
     if isinstance(cost, jax.tree_util.Partial):
-        bound = cost.args, cost.keywords | numbers
-        cost = cost.func
-    else:
-        bound = (), numbers
+        cost, args, numbers = cost.func, cost.args, cost.keywords | numbers
     if not callable(cost):
         expected = "a function, cost(params, batch, key) -> scalar"
         raise InputError("cost", expected=expected, got=type(cost).__name__)
     if code:
         cost = _with_code(cost, tuple(code.items()))
-    return jax.tree_util.Partial(cost, *bound[0], **bound[1])
+    return jax.tree_util.Partial(cost, *args, **numbers)
 
 
 def _traced(name: str, value: Any) -> Any:
@@ -603,11 +602,11 @@ def _reports(
             # from the host: see `member`
             costs, own = jax.tree.map(lambda a: a[:n_members], (costs, jax.device_get(state)))
         if not np.all(finite):
-            _check_finite(data)
+            _check_finite_data(data)
         yield Report(epoch + 1, costs, bool(np.all(finite)), seconds, own)
 
 
-def _check_finite(data: PyTree) -> None:
+def _check_finite_data(data: PyTree) -> None:
     """Check that it was not the data that made a cost infinite or NaN."""
     for leaf in jax.tree.leaves(data):
         values = np.asarray(leaf)
@@ -625,6 +624,21 @@ def start_state(params: PyTree, optimizer: optax.GradientTransformation) -> Stat
     """The state before the first step; `params` become part of it, and are donated with it."""
     _check_there(params, "params")
     return State(params, optimizer.init(params))
+
+
+def check_finite(report: Report, do: str) -> None:
+    """Check that the costs and the parameters of one model are finite after an epoch.
+
+    Args:
+        report: The report of the epoch.
+        do: What to do if they are not.
+
+    Raises:
+        InputError: They are not.
+    """
+    if not report.finite:
+        what = f"training diverged in epoch {report.epoch}: the cost is {report.cost}"
+        raise InputError(what, do=do)
 
 
 class Trained(NamedTuple):
@@ -690,11 +704,7 @@ def train(
         batch_size=batch_size,
         shuffle=shuffle,
     ):
-        if not report.finite:
-            raise InputError(
-                f"training diverged in epoch {report.epoch}: the cost is {report.cost}",
-                do=f"lower learning_rate, which is {learning_rate:g}",
-            )
+        check_finite(report, f"lower learning_rate, which is {learning_rate:g}")
         costs.append(float(report.cost))
         state = report.state
     return Trained(jax.device_get(state.params), np.array(costs))
@@ -712,9 +722,8 @@ def sweep(
         params: Each member's first parameters; copied, so that they can be used again.
         optimizer: See `fit`.
     """
-    return stack([bind(cost) for cost in costs]), stack(
-        [start_state(one, optimizer) for one in params]
-    )
+    states = [start_state(one, optimizer) for one in params]
+    return stack([bind(cost) for cost in costs]), stack(states)
 
 
 def member_mesh(n_members: int) -> Mesh:

@@ -17,14 +17,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from dae_jax import autoencoder, evaluation, training
 from dae_jax.early_stopping import Best
 from dae_jax.errors import check_objective
+from dae_jax.runs.stage import INIT
 from dae_jax.settings.train import default_epochs
-from dae_jax.training import Report, State, Watch
+from dae_jax.training import Report, State
 
 __all__ = ["DenoisingAutoencoder", "seed_of"]
 
 RATES = {"sgd": 0.1, "momentum": 0.01}
 OTHER_RATE = 0.001  # of Adam and its relatives
-INIT, VALID = 2**32 - 1, 2**32 - 2  # folded into the seed's key; epochs are, from 0 on
+VALID = INIT - 1  # folded into the seed's key for the noise on the rows held out
 
 
 class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -153,7 +154,9 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
                 f"X has {codes.shape[1]} columns, but the codes of this model have "
                 f"{self._n_features_out}"
             )
-        rows = evaluation.apply(_decode(self.decoder_), self.params_, codes.astype(np.float32))
+        rows = evaluation.apply(
+            autoencoder.DECODERS[self.decoder_], self.params_, codes.astype(np.float32)
+        )
         double = codes.dtype == np.float64
         return self._unscaled(rows.astype(np.float64 if double else np.float32))
 
@@ -209,8 +212,8 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     def _begin(self, X: NDArray[Any]) -> None:
         """Choose what is left to the values of the first rows, and draw the parameters."""
-        observed = X[~np.isnan(X)]
-        within = bool(len(observed)) and observed.min() >= 0 and observed.max() <= 1
+        # fmin and fmax pass over NaN
+        within = np.fmin.reduce(X, axis=None) >= 0 and np.fmax.reduce(X, axis=None) <= 1
         self.decoder_ = self.decoder
         if self.decoder == "auto":
             self.decoder_ = "sigmoid" if within else "linear"
@@ -260,7 +263,7 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             decoder=self.decoder_,
             missing=bool(np.isnan(X).any()),
         )
-        watch = Watch()
+        watch = None
         if self.early_stopping and held_out:
             X, valid = train_test_split(
                 X, test_size=self.validation_fraction, random_state=self._seed
@@ -287,22 +290,19 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             shuffle=self.shuffle,
             start=first,
         ):
-            if not report.finite:
-                raise ValueError(
-                    f"training diverged in epoch {report.epoch}: the cost is {report.cost}; lower "
-                    "learning_rate_init, or scale X"
-                )
+            training.check_finite(report, "lower learning_rate_init, or scale X")
             self.loss_curve_.append(float(report.cost))
             if self.verbose:
                 print(f"epoch {report.epoch}, cost {report.cost:#.6g}")
-            watch.after(_as_member(report))
             state, self._epochs = report.state, report.epoch
-            if watch.done(report.epoch):
-                break
+            if watch is not None:
+                watch.after(_as_member(report))
+                if watch.done(report.epoch):
+                    break
         self._state = jax.device_get(state)
         self.n_iter_ = self._epochs - first
         self.params_ = self._state.params
-        if isinstance(watch, Best):
+        if watch is not None:
             self.params_ = jax.tree.map(lambda leaf: leaf[0], watch.params)
             self._state = self._state._replace(params=self.params_)
         return self
@@ -329,13 +329,8 @@ def _codes(params: Any, x: Any) -> Any:
 
 
 @cache  # the same object for the same choice, since JAX compares functions by identity
-def _decode(decoder: str) -> Callable[..., Any]:
-    return autoencoder.decode_logits if decoder == "linear" else autoencoder.decode
-
-
-@cache
 def _restored(decoder: str) -> Callable[..., Any]:
-    return lambda params, x: _decode(decoder)(params, _codes(params, x))
+    return lambda params, x: autoencoder.DECODERS[decoder](params, _codes(params, x))
 
 
 @cache
@@ -356,9 +351,9 @@ def _validation_cost(cost: Callable[..., Any], params: Any, x: Any, key: Array) 
 
 
 def _as_member(report: Report) -> Report:
-    """A report of one model as that of a sweep with one member."""
-    state = jax.tree.map(lambda leaf: leaf[None], report.state)
-    return report._replace(cost=report.cost[None], state=state)
+    """A report of one model as that of a sweep with one member, for `Best`."""
+    params = jax.tree.map(lambda leaf: leaf[None], report.state.params)
+    return report._replace(cost=report.cost[None], state=State(params, ()))
 
 
 def seed_of(random_state: Any) -> int:

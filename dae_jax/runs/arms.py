@@ -26,7 +26,7 @@ from dae_jax.errors import InputError
 from dae_jax.files import write_whole
 from dae_jax.runs import baselines, ladder, saved, shifts, stack
 from dae_jax.runs.run import Run
-from dae_jax.runs.stage import DivergenceError, Place
+from dae_jax.runs.stage import INIT, DivergenceError, Place
 from dae_jax.settings import ladder as ladder_settings
 from dae_jax.settings.pretrain import Arm, Finetuning, Settings
 from dae_jax.stacked import Classifier, Layer
@@ -175,7 +175,7 @@ def rectifiers(seeds: Sequence[int], widths: Sequence[int]) -> list[Layer]:
     """Layers of weights N(0, 2 / inputs) and of zero biases (He et al., ICCV 2015)."""
     draw = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
     members = []
-    for key in stack.keys(seeds, stack.INIT):
+    for key in stack.keys(seeds, INIT):
         each = zip(jax.random.split(key, len(widths) - 1), pairwise(widths), strict=True)
         members.append([Layer(draw(own, shape), jnp.zeros(shape[1])) for own, shape in each])
     return [training.stack(layer) for layer in zip(*members, strict=True)]

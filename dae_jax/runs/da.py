@@ -101,8 +101,7 @@ def initial_params(settings: Settings, seed: int, n_visible: int) -> AnyParams:
     size = n_visible, settings.model.n_hidden
     if settings.model.init == "tutorial":
         return autoencoder.init_tutorial(seed, *size, tied=settings.model.tied)
-    # Epochs are folded in from 0 on; the last number gives a key that no epoch has.
-    key = jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
+    key = jax.random.fold_in(jax.random.key(seed), stage.INIT)
     return autoencoder.init(key, *size, tied=settings.model.tied)
 
 
@@ -248,7 +247,7 @@ def reconstructions(
         The corrupted images and their reconstructions.
     """
     x_tilde = corruption.corrupt(key, x, how.corruption, how.noise)
-    decode = autoencoder.decode_logits if how.decoder == "linear" else autoencoder.decode
+    decode = autoencoder.DECODERS[how.decoder]
     return x_tilde, decode(params, autoencoder.encode(params, x_tilde))
 
 

@@ -25,7 +25,7 @@ from dae_jax.objectives import AnyArray
 from dae_jax.runs import estimates, saved, shifts, stage
 from dae_jax.runs import run as runs
 from dae_jax.runs.run import Member, Run
-from dae_jax.runs.stack import INIT, keys
+from dae_jax.runs.stack import keys
 from dae_jax.runs.stage import Place, Stage
 from dae_jax.settings.ladder import Data, Settings
 from dae_jax.stacked import Classifier, Layer
@@ -249,7 +249,7 @@ def _fit(
         ),
         *training.sweep(
             _costs(run, [one.shift for one in each], by),
-            [ladder.init(key, widths) for key in keys(seeds, INIT)],
+            [ladder.init(key, widths) for key in keys(seeds, stage.INIT)],
             optimizer,
         ),
         images,

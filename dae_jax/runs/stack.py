@@ -40,8 +40,6 @@ __all__ = [
     "train_layer",
 ]
 
-INIT = 2**32 - 1  # folded into a seed's key for the weights; stages fold in their number, from 0
-
 
 class Tuned(NamedTuple):
     """Each member's fine-tuned classifier, and the early stopping that chose its epoch."""
@@ -131,7 +129,7 @@ def initial_layers(settings: Settings, n_visible: int) -> list[AnyParams]:
     if settings.stack.init == "tutorial":
         stacks = [stacked.init_tutorial(seed, n_visible, hidden) for seed in seeds]
     else:
-        stacks = [stacked.init(key, n_visible, hidden) for key in keys(seeds, INIT)]
+        stacks = [stacked.init(key, n_visible, hidden) for key in keys(seeds, stage.INIT)]
     return [training.stack(members) for members in zip(*stacks, strict=True)]
 
 

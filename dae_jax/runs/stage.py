@@ -19,9 +19,11 @@ from dae_jax.runs.checkpoints import Checkpoints, Metrics
 from dae_jax.settings.shared import Denoising
 from dae_jax.training import Report, Shuffle, State, Watch
 
-__all__ = ["DivergenceError", "Place", "Stage", "Trained", "denoising_cost", "train"]
+__all__ = ["INIT", "DivergenceError", "Place", "Stage", "Trained", "denoising_cost", "train"]
 
 PyTree = Any
+INIT = 2**32 - 1
+"""Folded into a seed's key for the weights; epochs or stages fold in their number, from 0."""
 
 
 class DivergenceError(InputError):

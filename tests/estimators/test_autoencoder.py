@@ -9,7 +9,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -113,6 +113,12 @@ def test_early_stopping_keeps_the_best_epoch():
     noise = np.random.default_rng(3).random((40, 9))  # nothing to learn
     stopped = model(40, **how, corruption=0.0).fit(noise)
     assert 2 <= stopped.n_iter_ < 500
+    rows, held_out = train_test_split(noise, test_size=0.1, random_state=0)
+    epochs = range(1, stopped.n_iter_ + 1)
+    plain = how | dict(early_stopping=False, corruption=0.0)
+    scores = [model(40, **plain | dict(max_iter=n)).fit(rows).score(held_out) for n in epochs]
+    assert stopped.score(held_out) == pytest.approx(max(scores), rel=1e-5)
+    assert max(scores) > scores[-1]  # the last epoch is not the best
     longer = model(40, **how | dict(early_stopping=False, max_iter=stopped.n_iter_)).fit(noise)
     assert longer.n_iter_ == stopped.n_iter_
 

@@ -454,7 +454,7 @@ def test_initial_layers_are_those_of_each_seed(init):
     if init == "tutorial":
         expected = stacked.init_tutorial(89677, V, HIDDEN)
     else:
-        key = jax.random.fold_in(jax.random.key(89677), stack.INIT)
+        key = jax.random.fold_in(jax.random.key(89677), stage.INIT)
         expected = stacked.init(key, V, HIDDEN)
     for mine, theirs in zip((first, second), expected, strict=True):
         np.testing.assert_array_equal(mine.W[0], theirs.W)
