@@ -21,8 +21,8 @@ class Images:
     """In [0, 1]; or each pixel with mean 0 and standard deviation 1 over the training images."""
     pixel_scale: float = 255.0
     with_valid: bool = False
-    """Whether to train on the validation images too, with the test images in their place, as in
-    articles without a validation set. Nothing is chosen by them."""
+    """Whether to train on the validation images too, as in articles without a validation set. The
+    test images are then `Prepared.valid`, too; nothing is chosen by them."""
     skip: int = 0
     """Number of the first of 60,000 training images that the source leaves out; in proportion, for
     data sets of other sizes."""
@@ -48,7 +48,7 @@ class Prepared:
     pixel_scale: float
     train: Part
     valid: Part
-    test: Part
+    test: Part  # the same object as `valid` if there are no validation images
     mean: np.ndarray | float = 0.0  # subtracted from the pixels
     deviation: np.ndarray | float = 1.0  # divisor of the pixels after that
 
@@ -113,12 +113,15 @@ def prepare(dataset: Dataset, how: Images) -> Prepared:
         parts = [np.asarray(scaler.transform(part), np.float32) for part in parts]
         images, mean, deviation = parts[0], scaler.mean_, scaler.scale_
     with_labels = zip(parts, (labels, valid.labels, test.labels), strict=True)
+    for_training, held_out, tested = (Part(x, y) for x, y in with_labels)  # type: ignore[arg-type]
     return Prepared(
         dataset.name,
         dataset.image_shape,
         images,
         scale,
-        *(Part(x, y) for x, y in with_labels),  # type: ignore[arg-type]
+        for_training,
+        tested if how.with_valid else held_out,
+        tested,
         mean,  # type: ignore[arg-type]
         deviation,  # type: ignore[arg-type]
     )

@@ -346,15 +346,15 @@ def _beside(number: Measure, more: Callable[[Numbers], Numbers]) -> Measure:
 
 @_named
 def errors(*names: str) -> Measure:
-    """Error rates on the validation and the test images."""
+    """Error rates on the test images and, if there are any, on the validation images."""
 
     def measure(outcome: Outcome) -> Numbers:
-        numbers = {}
+        data, numbers = outcome.data, {}
+        parts = {"validation": data.valid, "test": data.test}
+        if data.valid is data.test:
+            del parts["validation"]
         for name in names:
-            for part, (x, labels) in {
-                "validation": outcome.data.valid,
-                "test": outcome.data.test,
-            }.items():
+            for part, (x, labels) in parts.items():
                 wrong = outcome.models[name].classify(x) != labels
                 numbers[f"{name}: {part} error"] = float(wrong.mean())
         return numbers

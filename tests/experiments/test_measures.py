@@ -31,6 +31,17 @@ def test_ratios_and_differences_are_added_to_their_numbers(outcome):
     assert measures.difference(two, "a", "b", "above")(outcome) == {"a": 6, "b": 4, "above": 2}
 
 
+def test_error_rates_name_validation_images_only_if_there_are_some(outcome):
+    always_1 = Fitted(None, logits=lambda x: np.tile([0.0, 1.0], (len(x), 1)))
+    outcome = replace(outcome, models={"one": always_1})
+    errors = measures.errors("one")(outcome)
+    share = np.mean(outcome.data.test.labels != 1)
+    assert set(errors) == {"one: validation error", "one: test error"}
+    assert errors["one: test error"] == pytest.approx(share)
+    without = replace(outcome, data=replace(outcome.data, valid=outcome.data.test))
+    assert measures.errors("one")(without) == {"one: test error": errors["one: test error"]}
+
+
 def test_errors_per_image_and_per_pixel_are_of_the_reconstructions(outcome):
     model, x = outcome.models["deep"], outcome.data.test.x
     z = np.asarray(deep.reconstruct(model.params, x, Architecture((784, 20, 3), "elu", "linear")))
