@@ -28,8 +28,16 @@ class Settings:
     """
 
     prog: ClassVar[str] = "python -m dae_jax.reproduce"
+    first_flags: ClassVar[tuple[str, ...]] = (
+        *("names", "all", "check", "data"),
+        *("seeds", "epochs", "output_dir"),
+    )
 
-    names: Positional[tuple[str, ...]] = ()
+    names: Positional[
+        Annotated[
+            tuple[str, ...], arg(metavar="[NAME ...]", help_behavior_hint="(default: list them)")
+        ]
+    ] = ()
     """Experiments to run."""
     all: bool = False
     """Run all experiments."""
@@ -48,9 +56,9 @@ class Settings:
     """Number of epochs of all models, to try something out: published numbers do not apply then."""
     epoch_sheets: bool = False
     """Write a sheet of 10 x 10 reconstructions of test images after each epoch, in epochs/."""
-    output_dir: str = "results"
+    output_dir: Annotated[str, arg(metavar="PATH")] = "results"
     """Folder for the reports and figures, with one folder per experiment."""
-    table: str | None = None
+    table: Annotated[str | None, arg(metavar="PATH", help_behavior_hint="(default: none)")] = None
     """Write the table of all reports between its two marks in this Markdown file, and stop."""
     debug: bool = False
     """Show the traceback of an error."""

@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def cli() -> int:
-    """The console script ``dae-jax``."""
+    """The console script ``dae-jax-train``."""
     return console.run(main)
 
 

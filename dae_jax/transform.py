@@ -25,6 +25,7 @@ class Settings(ModelAndImages):
     """
 
     prog: ClassVar[str] = "python -m dae_jax.transform"
+    first_flags: ClassVar[tuple[str, ...]] = ("run", "images", "layer", "out", "part")
 
     layer: Annotated[int | None, arg(metavar="K", help_behavior_hint="(default: the topmost)")] = (
         None

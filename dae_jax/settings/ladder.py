@@ -122,6 +122,10 @@ class Settings:
     """
 
     prog: ClassVar[str] = "python -m dae_jax.pretrain"
+    first_flags: ClassVar[tuple[str, ...]] = (
+        *("data", "unlabelled", "labels", "preset", "hidden", "epochs"),
+        *("seed", "seeds", "run_dir", "resume"),
+    )
 
     preset: Literal["few-labels"] = "few-labels"
     """The recipe. For the stack of denoising autoencoders, whose flags are others, leave it out."""

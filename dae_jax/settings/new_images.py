@@ -1,7 +1,7 @@
 """Settings that ``predict`` and ``transform`` share: which model, and which images."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 from tyro.conf import Positional, arg
@@ -12,6 +12,8 @@ __all__ = ["ModelAndImages"]
 @dataclass(frozen=True)
 class ModelAndImages:
     """A trained model, and images to apply it to."""
+
+    first_flags: ClassVar[tuple[str, ...]] = ("run", "images", "out", "part")
 
     run: Positional[Annotated[str, arg(metavar="RUN")]] = tyro.MISSING
     """The run directory of the model, or its .safetensors file."""

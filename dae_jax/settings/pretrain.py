@@ -82,11 +82,11 @@ class Pretraining:
         ),
     ] = ()
     """Levels in [0, 1] or, for Gaussian noise, standard deviations."""
-    noise: tuple[Noise, ...] = ("masking",)
-    """Kind of noise on the inputs of a layer."""
-    cost: tuple[Objective, ...] = ("cross-entropy",)
-    """Cost that a layer minimises."""
-    decoder: tuple[Decoder, ...] = ("sigmoid",)
+    noise: Annotated[tuple[Noise, ...], arg(metavar="NAME [NAME ...]")] = ("masking",)
+    """Kind of noise on the inputs of a layer: masking, gaussian or salt-and-pepper."""
+    cost: Annotated[tuple[Objective, ...], arg(metavar="NAME [NAME ...]")] = ("cross-entropy",)
+    """Cost that a layer minimises: cross-entropy or squared-error."""
+    decoder: Annotated[tuple[Decoder, ...], arg(metavar="NAME [NAME ...]")] = ("sigmoid",)
     """Output: sigmoid, in (0, 1); or linear, for inputs outside [0, 1], with squared error only."""
     pretrain_epochs: Annotated[
         tuple[int, ...],
@@ -96,7 +96,7 @@ class Pretraining:
         ),
     ] = ()
     """Passes over all images for a layer; 0 leaves its initial weights."""
-    pretrain_learning_rate: tuple[float, ...] = (0.1,)
+    pretrain_learning_rate: Annotated[tuple[float, ...], arg(metavar="RATE [RATE ...]")] = (0.1,)
     """Learning rate of a layer, above 0."""
     batch_size: int = 20
     """Images per minibatch. A remainder is dropped, as in the tutorial."""
@@ -241,10 +241,10 @@ class Comparison:
         "all",
     )
     """Numbers of labelled images to compare at, drawn evenly from the classes."""
-    rates: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
+    rates: Annotated[tuple[float, ...], arg(metavar="RATE [RATE ...]")] = (0.1, 0.3, 1.0, 3.0, 10.0)
     """Learning rates of fine-tuning to choose from, by validation error, for each classifier. If
     the smallest or the largest one is the best, another one beyond it is tried."""
-    adam_rates: tuple[float, ...] = field(
+    adam_rates: Annotated[tuple[float, ...], arg(metavar="RATE [RATE ...]")] = field(
         default=(0.0001, 0.0003, 0.001, 0.003, 0.01), metadata={"since": "0.2.0"}
     )
     """The same for the rectifiers, which learn by Adam."""
@@ -310,8 +310,15 @@ class Settings:
     """
 
     prog: ClassVar[str] = "python -m dae_jax.pretrain"
+    first_flags: ClassVar[tuple[str, ...]] = (
+        *("data", "unlabelled", "preset", "hidden"),
+        *("compare", "labels", "seed", "seeds", "run_dir", "resume"),
+    )
 
-    preset: Literal["large-rate", "tutorial", "dropout", "best"] = "large-rate"
+    preset: Annotated[
+        Literal["large-rate", "tutorial", "dropout", "best"],
+        arg(metavar="large-rate|tutorial|dropout|best|few-labels"),
+    ] = "large-rate"
     """Recipe for all flags that are not given: the tutorial's stack, pretrained at five times its
     learning rate, in less time; the tutorial's own recipe, scaled to minibatches of 20; one with
     dropout; or the best one, which also shifts the images. They are tuned to MNIST, and good

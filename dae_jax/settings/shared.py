@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from tyro.conf import arg
 
 from dae_jax.errors import InputError
+from dae_jax.settings import help
 
 __all__ = [
     "Data",
@@ -141,7 +142,10 @@ def parse(kind: type[Settings], argv: Sequence[str], default: Settings | None = 
 
     # tyro's own opposite of --tied is --no-tied; the help text says --untied.
     argv = ["--no-tied" if word == "--untied" else word for word in argv]
-    prog: str = kind.prog  # type: ignore[attr-defined]
+    prog = help.as_typed(kind.prog)  # type: ignore[attr-defined]
+    default = kind() if default is None else default
+    if {"-h", "--help"} & set(argv) and hasattr(kind, "first_flags"):
+        help.show(kind, default, short="--help" not in argv)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -149,7 +153,7 @@ def parse(kind: type[Settings], argv: Sequence[str], default: Settings | None = 
                 kind,
                 prog=prog,
                 args=argv,
-                default=kind() if default is None else default,
+                default=default,
                 config=(tyro.conf.OmitArgPrefixes,),
             )
     except SystemExit as exit:

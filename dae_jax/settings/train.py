@@ -38,7 +38,7 @@ class Model:
 class Corruption:
     """The noise on the inputs."""
 
-    corruption: tuple[float, ...] = (0.3,)
+    corruption: Annotated[tuple[float, ...], arg(metavar="LEVEL [LEVEL ...]")] = (0.3,)
     """Levels in [0, 1]: the probability that a pixel is masked or, for Gaussian noise, its standard
     deviation in units of the scaled pixels. Several levels train in one compiled program."""
     noise: Noise = "masking"
@@ -80,7 +80,7 @@ class Training:
 class Output:
     """Where the results go."""
 
-    output_dir: str = "filters"
+    output_dir: Annotated[str, arg(metavar="PATH")] = "filters"
     """Folder for the figures."""
     run_dir: Annotated[
         str | None, arg(metavar="PATH", help_behavior_hint="(default: a new folder in runs/)")
@@ -102,6 +102,10 @@ class Settings:
     """
 
     prog: ClassVar[str] = "python -m dae_jax.train"
+    first_flags: ClassVar[tuple[str, ...]] = (
+        *("data", "corruption", "n_hidden", "epochs", "seed", "seeds"),
+        *("output_dir", "run_dir", "resume"),
+    )
 
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
