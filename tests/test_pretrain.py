@@ -35,7 +35,9 @@ def test_a_run_leaves_its_configuration_numbers_models_and_figures(whole):
         f"figures/{name}.png"
         for name in (
             "filters_layer_1",
+            "filters_layer_1_labelled",
             "filters_layer_2",
+            "filters_layer_2_labelled",
             "learning_curves",
             "confusion_matrix",
             "misclassified",

@@ -26,7 +26,10 @@ def test_a_run_leaves_its_figures_numbers_and_parameters(train_small):
     assert files("filters") == {
         f"filters_{suffix}.png",
         f"filters_{suffix}.gif",
+        f"filters_{suffix}_labelled.png",
         f"reconstructions_{suffix}.png",
+        f"reconstructions_{suffix}_labelled.png",
+        f"cost_{suffix}.png",
     }
     # plain lines, as the output is no terminal; then the numbers and the summary
     assert [line.split()[:2] for line in out.splitlines()[:3]] == [

@@ -159,7 +159,7 @@ def _write_sheet(
     """Write the first 100 test images as a model reconstructs them after an epoch."""
     drawn: Any = pictures.sheet(name)(Outcome(data, seed, {name: fitted}))
     about = {"dae_jax": __version__, "model": name, "seed": seed, "epoch": epoch}
-    figures.save_png(folder / f"{slug(name)}_{epoch:03d}.png", drawn, about)
+    plots.save(folder / f"{slug(name)}_{epoch:03d}.png", drawn, about)
 
 
 def _resuming(command: str, folder: Path) -> str:

@@ -1,9 +1,10 @@
 """Pictures of trained models, for the declarations in `catalogue`.
 
 A picture is a function of a `measures.Outcome` that returns an array of bytes or a matplotlib
-figure. The functions here take the names of models and return pictures.
+figure. The functions here take the names of models and return pictures that are figures.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -62,10 +63,10 @@ def tsne_scatter(name: str, title: str) -> Picture:
 def reconstructions(*names: str, n: int = 10, part: str = "test") -> Picture:
     """A row of images of a part, then one row of their reconstructions per model."""
 
-    def draw(outcome: Outcome) -> np.ndarray:
+    def draw(outcome: Outcome) -> "Figure":
         x = getattr(outcome.data, part).x[:n]
-        rows = [x, *(outcome.models[name].reconstruct(x) for name in names)]
-        return _sheet(outcome, np.concatenate(rows), (len(rows), n))
+        rows = {"original": x} | {name: outcome.models[name].reconstruct(x) for name in names}
+        return _rows(outcome, f"Reconstructions of {part} images", rows, part)
 
     return draw
 
@@ -73,20 +74,40 @@ def reconstructions(*names: str, n: int = 10, part: str = "test") -> Picture:
 def restored(name: str, scale: float, n: int = 10) -> Picture:
     """A row of test images, a row of noisy copies, and a row of their reconstructions."""
 
-    def draw(outcome: Outcome) -> np.ndarray:
+    def draw(outcome: Outcome) -> "Figure":
         x, seen = noisy(outcome, scale, n)
-        rows = np.concatenate([x, seen, outcome.models[name].reconstruct(seen)])
-        return _sheet(outcome, rows, (3, n))
+        rows = {
+            "original": x,
+            f"corrupted\n(Gaussian, σ = {scale:g})": seen,
+            "restored": outcome.models[name].reconstruct(seen),
+        }
+        return _rows(outcome, f"Test images restored by {name}", rows)
 
     return draw
+
+
+def _rows(
+    outcome: Outcome, title: str, rows: Mapping[str, np.ndarray], part: str = "test"
+) -> "Figure":
+    """Rows of versions of the first images of a part, with their classes above them."""
+    from dae_jax.figures import plots
+
+    n = len(next(iter(rows.values())))
+    drawn = _sheet(outcome, np.concatenate(list(rows.values())), (len(rows), n))
+    classes = [str(k) for k in getattr(outcome.data, part).labels[:n]]
+    title = f"{title}, {outcome.data.name}"
+    return plots.labelled_sheet(drawn, title, ("", list(rows)), ("class", classes), "pixel")
 
 
 def sheet(of: str, n: int = 10) -> Picture:
     """A sheet of n x n test images (``"inputs"``), or of a model's reconstructions of them."""
 
-    def draw(outcome: Outcome) -> np.ndarray:
+    def draw(outcome: Outcome) -> "Figure":
         x = outcome.data.test.x[: n * n]
-        return _sheet(outcome, x if of == "inputs" else outcome.models[of].reconstruct(x), (n, n))
+        if of == "inputs":
+            return _square(outcome, f"Test images, {outcome.data.name}", x)
+        title = f"Test images as {of} reconstructs them, {outcome.data.name}"
+        return _square(outcome, title, outcome.models[of].reconstruct(x))
 
     return draw
 
@@ -94,14 +115,25 @@ def sheet(of: str, n: int = 10) -> Picture:
 def generated(name: str, n: int = 10) -> Picture:
     """The images of random codes, each unit drawn with its own mean and standard deviation."""
 
-    def draw(outcome: Outcome) -> np.ndarray:
+    def draw(outcome: Outcome) -> "Figure":
         model = outcome.models[name]
         h = model.encode(outcome.data.train.x[:POINTS])
         normal = np.asarray(jax.random.normal(jax.random.key(outcome.seed), (n * n, h.shape[1])))
         codes = np.maximum(h.mean(axis=0) + h.std(axis=0) * normal, 0)
-        return _sheet(outcome, model.decode(codes), (n, n))
+        title = f"Images that {name} makes of random codes, {outcome.data.name}"
+        return _square(outcome, title, model.decode(codes))
 
     return draw
+
+
+def _square(outcome: Outcome, title: str, x: np.ndarray) -> "Figure":
+    """A sheet of as many rows as columns, with the numbers of its images."""
+    from dae_jax.figures import plots
+
+    n = math.isqrt(len(x) - 1) + 1
+    rows = [f"{i + 1} to {i + n}" for i in range(0, n * n, n)]
+    drawn = _sheet(outcome, x, (n, n))
+    return plots.labelled_sheet(drawn, title, ("images", rows), ("", [""] * n), "pixel")
 
 
 def _sheet(outcome: Outcome, x: np.ndarray, tiles: tuple[int, int]) -> np.ndarray:
@@ -118,9 +150,13 @@ def _sheet(outcome: Outcome, x: np.ndarray, tiles: tuple[int, int]) -> np.ndarra
 def filters(name: str, tiles: tuple[int, int] = (10, 10)) -> Picture:
     """The first layer's filters, each scaled to its own range."""
 
-    def draw(outcome: Outcome) -> np.ndarray:
+    def draw(outcome: Outcome) -> "Figure":
+        from dae_jax.figures import plots
+
         W = outcome.models[name].params.encoder[0].W
-        return figures.filter_sheet(W, outcome.data.image_shape, tiles)
+        drawn = figures.filter_sheet(W, outcome.data.image_shape, tiles)
+        title = f"Filters of {name}, {outcome.data.name}"
+        return plots.labelled_filters(drawn, title, W.shape[1], tiles)
 
     return draw
 
@@ -128,9 +164,14 @@ def filters(name: str, tiles: tuple[int, int] = (10, 10)) -> Picture:
 def same_units(*names: str) -> Picture:
     """The same units side by side, one column per model; see `figures.comparison_sheet`."""
 
-    def draw(outcome: Outcome) -> np.ndarray:
+    def draw(outcome: Outcome) -> "Figure":
+        from dae_jax.figures import plots
+
         weights = [outcome.models[name].params.encoder[0].W for name in names]
-        return figures.comparison_sheet(weights, outcome.data.image_shape)
+        drawn = figures.comparison_sheet(weights, outcome.data.image_shape)
+        units = [str(k + 1) for k in range(min(12, weights[0].shape[1]))]
+        title = f"The same units of several models, {outcome.data.name}\n{plots.EACH_ON_ITS_OWN}"
+        return plots.labelled_sheet(drawn, title, ("unit", units), ("model", names))
 
     return draw
 
@@ -154,7 +195,7 @@ def loss_curves(*names: str, per: float = 1.0, label: str) -> Picture:
         from dae_jax.figures import plots
 
         curves = {name: np.array(outcome.models[name].valid) * per for name in names}
-        return plots.curves(curves, label)
+        return plots.curves(curves, label, f"Held-out images, {outcome.data.name}", "model")
 
     return draw
 
@@ -169,8 +210,9 @@ def mistakes(name: str, n: int = 40) -> Picture:
         given = outcome.models[name].classify(x)
         at = np.flatnonzero(given != labels)[:n]
         captions = [f"{labels[i]} as {given[i]}" for i in at]
+        title = f"Test images that {name} misclassifies: true class as predicted class"
         return plots.captioned_images(
-            outcome.data.picture(x[at]), outcome.data.image_shape, captions or ["none"]
+            outcome.data.picture(x[at]), outcome.data.image_shape, captions or ["none"], title
         )
 
     return draw

@@ -5,6 +5,8 @@ Every function imports matplotlib itself, so that importing this module costs no
 
 import io
 import json
+import math
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,11 +23,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLOURS",
+    "EACH_ON_ITS_OWN",
+    "Labels",
     "captioned_images",
     "comparison",
     "confusion_matrix",
     "curves",
     "histogram",
+    "labelled_filters",
+    "labelled_sheet",
     "learning_curves",
     "save",
     "scatter",
@@ -33,6 +39,8 @@ __all__ = [
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 """Colours that colour-blind readers can tell apart (Okabe & Ito 2008)."""
+EACH_ON_ITS_OWN = "each filter scaled on its own: black is its smallest weight, white its largest"
+DPI = 120
 
 
 def learning_curves(
@@ -40,7 +48,7 @@ def learning_curves(
     finetuning: Sequence[Mapping[str, Any]],
     best_epoch: int | None,
 ) -> "Figure":
-    """Pretraining costs, one curve per layer, beside the cost and error of fine-tuning.
+    """Pretraining costs, one curve per layer; beside them the cost and the error of fine-tuning.
 
     Args:
         layers: For each pretrained layer, its metrics: one mapping per epoch, with ``epoch`` and
@@ -50,22 +58,29 @@ def learning_curves(
         best_epoch: The epoch whose parameters were kept; it is marked.
 
     Returns:
-        The figure, of two panels or, without layers, of one.
+        The figure, with one panel for each quantity. Colours are layers.
     """
-    figure = _figure(10 if layers else 5, 3.6)
-    *before, right = figure.subplots(1, 2 if layers else 1, squeeze=False)[0]
-    for left in before:
-        _pretraining(left, layers)
-    right.semilogy(_epochs(finetuning), [row["cost"] for row in finetuning], color=COLOURS[0])
-    right.set(xlabel="epoch", title="fine-tuning" if layers else "training")
-    right.set_ylabel("training cost (nats)", color=COLOURS[0])
-    if "valid_error" in finetuning[0]:
-        errors = right.twinx()
-        percent = [100 * row["valid_error"] for row in finetuning]
-        errors.plot(_epochs(finetuning), percent, color=COLOURS[1])
-        errors.set_ylabel("validation error (%)", color=COLOURS[1])
-        if best_epoch:
-            errors.axvline(best_epoch, color="0.6", linewidth=1, linestyle=":")
+    errors = "valid_error" in finetuning[0]
+    stage = "fine-tuning: " if layers else ""
+    panels = bool(layers) + 1 + errors
+    figure = _figure(4.4 * panels, 3.6)
+    grid = list(figure.subplots(1, panels, squeeze=False)[0])
+    if layers:
+        _pretraining(grid.pop(0), layers)
+    for axes, name, factor, label in (
+        (grid[0], "cost", 1, "training cost (nats per image)"),
+        *((axes, "valid_error", 100, "validation error (%)") for axes in grid[1:]),
+    ):
+        values = [factor * row[name] for row in finetuning]
+        axes.plot(_epochs(finetuning), values, color="black", **_marks(finetuning))
+        axes.set(xlabel="epoch", ylabel=label, title=f"{stage}{label.partition(' (')[0]}")
+        if name == "cost":
+            axes.set_yscale("log")
+            _plain_numbers(axes)
+        elif best_epoch:
+            axes.axvline(best_epoch, color="0.5", linestyle=":", label=f"epoch kept: {best_epoch}")
+            axes.legend(frameon=False)
+        _whole_epochs(axes)
     return figure
 
 
@@ -75,11 +90,43 @@ def _pretraining(axes: "Axes", layers: Sequence[Sequence[Mapping[str, Any]]]) ->
         costs = np.array([row["cost"] for row in rows])
         if len(costs):
             # The cost is a sum over a layer's inputs, of which each layer has a different number.
-            relative, colour = costs / costs[0], COLOURS[k % len(COLOURS)]
-            axes.plot(_epochs(rows), relative, color=colour, label=f"layer {k + 1}")
-    axes.set(xlabel="epoch", ylabel="reconstruction cost / that of epoch 1", title="pretraining")
+            how = _look(k) | _marks(rows)
+            axes.plot(_epochs(rows), costs / costs[0], label=f"layer {k + 1}", **how)
+    axes.set(
+        xlabel="epoch",
+        ylabel="reconstruction cost / that of epoch 1",
+        title="pretraining" if any(layers) else "no pretraining",
+    )
+    _whole_epochs(axes)
     if any(layers):
         axes.legend(frameon=False)
+
+
+def _look(i: int) -> dict[str, Any]:
+    """The look of the i-th curve: a colour and, when all are used up, another line style."""
+    n = len(COLOURS)
+    return {"color": COLOURS[i % n], "linestyle": ("-", "--", ":", "-.")[i // n % 4]}
+
+
+def _marks(values: Sequence[Any]) -> dict[str, Any]:
+    """Points at the epochs of a short curve; one of a single epoch would not be seen otherwise."""
+    return {"marker": "o", "markersize": 4} if len(values) <= 20 else {}
+
+
+def _whole_epochs(axes: "Axes") -> None:
+    """Set ticks at whole epochs."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def _plain_numbers(axes: "Axes") -> None:
+    """Write 0.2 instead of a power of ten at a logarithmic axis, and few enough to be read."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def confusion_matrix(counts: ArrayLike, class_names: Sequence[str]) -> "Figure":
@@ -145,7 +192,7 @@ def _name_classes(
         for w, m in zip(wrong, tested, strict=True)
     ]
     # A long name would leave no room for the matrix.
-    names = [_drawable(name if len(name) <= 20 else f"{name[:19]}…") for name in class_names]
+    names = [_shortened(name) for name in class_names]
     how: dict[str, Any] = {"parse_math": False, "fontsize": 10 if n <= 24 else 8}
     axes.set_xticks(range(n), names, rotation=90 if max(map(len, names)) > 2 else 0, **how)
     axes.set_yticks(range(n), names, **how)
@@ -155,7 +202,11 @@ def _name_classes(
 
 
 def captioned_images(
-    images: ArrayLike, image_shape: Sequence[int] | None, captions: Sequence[str], columns: int = 10
+    images: ArrayLike,
+    image_shape: Sequence[int] | None,
+    captions: Sequence[str],
+    title: str,
+    columns: int = 10,
 ) -> "Figure":
     """Images on a grid, each with a caption above it.
 
@@ -163,13 +214,15 @@ def captioned_images(
         images: Flattened images, (n, d), in [0, 1].
         image_shape: (height, width), (height, width, 3), or None for vectors, drawn as strips.
         captions: One per image.
+        title: The title of the figure, which says what the captions mean.
         columns: Images per row of the grid.
 
     Returns:
         The figure.
     """
     rows = -(-len(captions) // columns)
-    figure = _figure(0.85 * columns, 1.0 * rows + 0.1)
+    figure = _figure(0.85 * columns, 1.0 * rows + 0.4)
+    figure.suptitle(_drawable(title), fontsize=10, parse_math=False)
     grid = np.ravel(figure.subplots(rows, columns, squeeze=False))
     for axes in grid:
         axes.axis("off")
@@ -253,6 +306,8 @@ def comparison(
 def scatter(codes: Mapping[str, ArrayLike], labels: ArrayLike) -> "Figure":
     """Two-dimensional codes as points, coloured by class, one panel per model.
 
+    The points are drawn in a random order, so that no class hides another.
+
     Args:
         codes: Codes, (n, 2), by the title of their panel.
         labels: The class of each point, (n,), 0 .. K-1.
@@ -261,23 +316,29 @@ def scatter(codes: Mapping[str, ArrayLike], labels: ArrayLike) -> "Figure":
         The figure, with one legend for all panels.
     """
     from matplotlib import colormaps
+    from matplotlib.lines import Line2D
 
     labels = np.asarray(labels)
     classes = np.unique(labels)
     palette = colormaps["tab10" if len(classes) <= 10 else "tab20"]
-    colours = palette.colors  # type: ignore[attr-defined]
+    colours = np.array(palette.colors)  # type: ignore[attr-defined]
+    order = np.random.default_rng(0).permutation(len(labels))
     figure = _figure(5.2 * len(codes) + 0.8, 5)
     grid = figure.subplots(1, len(codes), squeeze=False)[0]
     for axes, (title, points) in zip(grid, codes.items(), strict=True):
         points = np.asarray(points)
-        for k in classes:
-            x, y = points[labels == k].T
-            colour = colours[int(k) % len(colours)]
-            axes.scatter(x, y, s=4, color=colour, label=str(k), linewidths=0)
+        x, y = points[order].T
+        axes.scatter(x, y, s=6, color=colours[labels[order] % len(colours)], linewidths=0)
         _limit_to_most(axes, points)
-        axes.set_title(title)
-    handles, names = grid[-1].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right center", markerscale=4, frameon=False)
+        axes.set(title=title, xlabel="first unit of the code", ylabel="second unit of the code")
+    handles = [
+        Line2D([], [], linestyle="", marker="o", color=tuple(colours[k % len(colours)]))
+        for k in classes
+    ]
+    names = [str(k) for k in classes]
+    columns = -(-len(names) // 25)
+    where: dict[str, Any] = {"loc": "outside right center", "ncols": columns}
+    figure.legend(handles, names, title="class", frameon=False, **where)
     return figure
 
 
@@ -298,31 +359,126 @@ def histogram(values: Mapping[str, ArrayLike]) -> "Figure":
         axes.hist(activations, bins=np.linspace(0, high, 60), color=COLOURS[0])
         title = f"{name}: mean {activations.mean():.2f}"
         axes.set(title=title, xlabel="activation", yscale="log")
-    grid[0].set_ylabel("units x images")
+    grid[0].set_ylabel("number of activations")
     return figure
 
 
-def curves(values: Mapping[str, ArrayLike], label: str) -> "Figure":
-    """A quantity after each epoch, one curve per model.
+def curves(values: Mapping[str, ArrayLike], label: str, title: str, legend: str = "") -> "Figure":
+    """A quantity after each epoch, one curve per name.
 
     Args:
-        values: The values after epochs 1, 2, ..., (epochs,), by name.
-        label: The quantity, as written on the vertical axis.
+        values: The values after epochs 1, 2, ..., by name: (epochs,), or (epochs, n) for n curves
+            of the same look, such as those of several seeds.
+        label: The quantity and its unit, as written on the vertical axis.
+        title: The title of the figure.
+        legend: What the names are, as the title of the legend. Of a single name there is none.
 
     Returns:
         The figure.
     """
-    from matplotlib.ticker import MaxNLocator
-
-    figure = _figure(6, 3.6)
+    figure = _figure(6.4, 4)
     axes = figure.subplots()
     for i, (name, curve) in enumerate(values.items()):
-        epochs = np.arange(1, len(np.asarray(curve)) + 1)
-        axes.plot(epochs, curve, "o-", color=COLOURS[i % len(COLOURS)], label=name)
-    axes.set(xlabel="epoch", ylabel=label)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False)
+        array = np.asarray(curve)
+        epochs = range(1, len(array) + 1)
+        lines = axes.plot(epochs, array, **_look(i), **_marks(epochs))
+        lines[0].set_label(_drawable(name))
+    axes.set(xlabel="epoch", ylabel=label, title=title)
+    _whole_epochs(axes)
+    if len(values) > 1:
+        axes.legend(title=legend, frameon=False, ncols=-(-len(values) // 10))
     return figure
+
+
+Labels = tuple[str, Sequence[str]]
+"""The labels of the rows or columns of a sheet, and what they are, as the axis says it."""
+
+
+def labelled_sheet(
+    sheet: NDArray[np.uint8], title: str, rows: Labels, columns: Labels, scale: str = ""
+) -> "Figure":
+    """A sheet of tiles, enlarged without smoothing, with labels of its rows and columns.
+
+    Args:
+        sheet: Bytes with gaps of 1 pixel between the tiles, as `figures.tile` makes it.
+        title: The title, of one or several lines.
+        rows: What the rows are, and a label for each of them.
+        columns: The same for the columns.
+        scale: What grey means, for a colour bar from 0 (black) to 1 (white); none if empty, or for
+            colour images.
+
+    Returns:
+        The figure. Each pixel of the sheet becomes a square of at least 3 x 3.
+    """
+    height, width = sheet.shape[:2]
+    names = [_shortened(name) for name in columns[1]]
+    beside = [_drawable(name) for name in rows[1]]
+    pitches = (height + 1) / len(beside), (width + 1) / len(names)
+    lines = 1 + max(name.count("\n") for name in beside)
+    zoom = max(3, 720 // max(height, width), math.ceil(26 * lines / pitches[0]))
+    down, across = zoom * height, zoom * width
+    size = min(max(10, across / 110), 16)  # of the letters, in points
+    line = round(1.4 * size * DPI / 72)  # in pixels, as all lengths here
+    widest = max(_length(name, size) for name in names)
+    turned = widest > 0.9 * zoom * pitches[1]
+    left = max(_length(name, size) for name in beside) + line * (2 if rows[0] else 1)
+    right = 5 * line if scale and sheet.ndim == 2 else line
+    whole = max(left + across + right, 20 * line)
+    letters = int((whole - line) / _length("x", size))
+    title = "\n".join(part for text in title.split("\n") for part in textwrap.wrap(text, letters))
+    above = (widest if turned else line) if any(names) else 0
+    tall = line * (title.count("\n") + 3 + bool(columns[0])) + above + down
+    figure = _figure(whole / DPI, tall / DPI)
+    figure.set_layout_engine("none")  # every pixel has its place
+    bottom, part = line / tall, down / tall
+    axes = figure.add_axes((left / whole, bottom, across / whole, part))
+    image = axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, aspect="auto")
+    image.set_interpolation("nearest")
+    how: dict[str, Any] = {"fontsize": size, "parse_math": False}
+    at_columns, at_rows = (
+        np.arange(n) * pitch + pitch / 2 - 1
+        for n, pitch in zip((len(names), len(beside)), pitches[::-1], strict=True)
+    )
+    axes.set_xticks(at_columns, names, rotation=90 if turned else 0, **how)
+    axes.set_yticks(at_rows, beside, **how)
+    axes.tick_params(top=False, labeltop=True, bottom=False, labelbottom=False, left=False)
+    axes.xaxis.set_label_position("top")
+    axes.set_xlabel(columns[0], fontsize=size)
+    axes.set_ylabel(rows[0], fontsize=size)
+    corner = 0.5 * line / whole, 1 - 0.4 * line / tall
+    figure.text(*corner, _drawable(title), va="top", linespacing=1.3, **how)
+    if scale and sheet.ndim == 2:
+        place = (left + across + 0.6 * line) / whole, bottom, 0.5 * line / whole, part
+        bar = figure.colorbar(image, cax=figure.add_axes(place), ticks=[0, 127.5, 255])
+        bar.ax.set_yticklabels(["0", "0.5", "1"], fontsize=size)
+        bar.set_label(scale, fontsize=size)
+    return figure
+
+
+def labelled_filters(
+    sheet: NDArray[np.uint8], title: str, n_units: int, tiles: tuple[int, int] = (10, 10)
+) -> "Figure":
+    """A sheet of filters, enlarged without smoothing, with the numbers of the units.
+
+    Args:
+        sheet: The sheet, as `figures.filter_sheet` makes it.
+        title: The title. What grey means is added to it.
+        n_units: The number of units of the layer.
+        tiles: (rows, columns) of the sheet.
+
+    Returns:
+        The figure; see `labelled_sheet`.
+    """
+    n_rows, n = tiles
+    rows = [
+        f"{i + 1} to {min(i + n, n_units)}" if i < n_units else "" for i in range(0, n_rows * n, n)
+    ]
+    return labelled_sheet(sheet, f"{title}\n{EACH_ON_ITS_OWN}", ("units", rows), ("", [""] * n))
+
+
+def _length(text: str, size: float) -> int:
+    """The length of a text in pixels, about, for letters of that size in points."""
+    return math.ceil(0.62 * size * DPI / 72 * max(map(len, text.split("\n"))))
 
 
 def save(path: Path, figure: "Figure", about: Mapping[str, Any]) -> Path:
@@ -342,7 +498,7 @@ def save(path: Path, figure: "Figure", about: Mapping[str, Any]) -> Path:
     buffer = io.BytesIO()
     with warnings.catch_warnings():  # a box instead of a letter that the font lacks will do
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(buffer, format="png", dpi=120, metadata={"dae_jax": json.dumps(about)})
+        figure.savefig(buffer, format="png", dpi=DPI, metadata={"dae_jax": json.dumps(about)})
     return write_whole(path, buffer.getvalue())
 
 
@@ -355,6 +511,11 @@ def _figure(width: float, height: float) -> "Figure":
 def _drawable(name: str) -> str:
     """A name without the bytes of a file name that are no text, which matplotlib refuses."""
     return name.encode(errors="replace").decode()
+
+
+def _shortened(name: str) -> str:
+    """A name of at most 20 letters."""
+    return _drawable(name if len(name) <= 20 else f"{name[:19]}…")
 
 
 def _epochs(rows: Sequence[Mapping[str, Any]]) -> list[int]:

@@ -3,17 +3,19 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
+from numpy.typing import NDArray
 
 from dae_jax import autoencoder, corruption, evaluation, figures, training
 from dae_jax.autoencoder import AnyParams
 from dae_jax.datasets import Dataset, checks
 from dae_jax.errors import InputError
+from dae_jax.figures import plots
 from dae_jax.files import writable_folder, write_whole
 from dae_jax.objectives import AnyArray
 from dae_jax.runs import run as runs
@@ -24,6 +26,9 @@ from dae_jax.settings import shared
 from dae_jax.settings.shared import Denoising
 from dae_jax.settings.train import TUTORIAL_UPDATES, Settings, Training, default_epochs
 from dae_jax.training import Report, Watch
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["begin", "figure_suffix", "finish", "measures", "percent", "reconstructions", "train"]
 
@@ -76,6 +81,7 @@ def train(run: Run[Settings]) -> tuple[list[AnyParams], list[dict[str, Any]]] | 
     else:
         (cost, state), key = training.sweep(costs, params, optimizer), jnp.stack(keys)
     frames = [run.member_folder(i) / "frames" for i in range(len(params))]
+    shape = run.dataset.image_shape
     trained = stage.train(
         stage.Stage(
             optimizer,
@@ -89,7 +95,7 @@ def train(run: Run[Settings]) -> tuple[list[AnyParams], list[dict[str, Any]]] | 
         state,
         images,
         key,
-        Frames(frames, run.dataset.image_shape, s.epochs, state) if s.output.animate else None,
+        Frames(frames, shape, s.epochs, state) if s.output.animate and shape else None,
     )
     if trained is None:
         return None
@@ -160,7 +166,7 @@ def finish(run: Run[Settings], params: Sequence[AnyParams], rows: Sequence[dict[
         "images_per_second": round(updates * s.training.batch_size * len(params) / seconds),
         "device": jax.devices()[0].device_kind,
     }
-    results = []
+    results, curve = [], _draw_costs(run, rows)
     for i, (model, (how, seed)) in enumerate(zip(params, s.members, strict=True)):
         own = [_of_member(row, i) for row in rows]
         result = {
@@ -175,7 +181,7 @@ def finish(run: Run[Settings], params: Sequence[AnyParams], rows: Sequence[dict[
                 "train_images": len(images),
                 "instead_of_mnist": run.instead_of_mnist,
             },
-            "figures": [str(path) for path in _draw(run, model, how, i)],
+            "figures": [str(path) for path in [*_draw(run, model, how, i), curve]],
             **speed,
         }
         folder = run.member_folder(i)
@@ -184,11 +190,16 @@ def finish(run: Run[Settings], params: Sequence[AnyParams], rows: Sequence[dict[
         write_whole(folder / "results.json", json.dumps(result, indent=2) + "\n")
         if len(params) > 1:
             write_metrics(folder / "metrics.jsonl", own)
-        print(f"{result['figures'][0]}  {_in_words(result)}")
+        first = folder / saved.DA if run.dataset.image_shape is None else result["figures"][0]
+        print(f"{first}  {_in_words(result)}")
         results.append(result)
     if len(results) > 1:
         write_whole(run.folder / "results.json", json.dumps(results, indent=2) + "\n")
-    if len(s.corruption.corruption) > 1:
+    if run.dataset.image_shape is None:
+        print(f"{curve}  the learning curve; no sheets of images, since the data are vectors")
+    else:
+        print(f"{curve}  the learning curve; *_labelled.png are the sheets, enlarged, with labels")
+    if len(s.corruption.corruption) > 1 and run.dataset.image_shape is not None:
         print(f"{_draw_comparison(run, params)}  the same units, one column per level")
     if s.training.seeds > 1:
         _print_spread(results)
@@ -252,24 +263,86 @@ def reconstructions(
 
 
 def _draw(run: Run[Settings], params: AnyParams, how: Denoising, i: int) -> list[Path]:
-    """Save the figures of one member: its filters, its reconstructions, perhaps the animation."""
+    """Save the figures of one member: its filters, its reconstructions, perhaps the animation.
+
+    Both sheets are saved as the tutorial has them, and enlarged with labels. Vectors that are no
+    images have no such figures.
+    """
     shape, seed = run.dataset.image_shape, run.members[i].seed
+    if shape is None:
+        return []
     about = run.about | {"level": how.corruption, "seed": seed}
-    sheet = figures.filter_sheet(params.W, shape)
-    paths = [figures.save_png(_path(run, "filters", [how.corruption], seed), sheet, about)]
-
+    sheet, n = figures.filter_sheet(params.W, shape), run.settings.model.n_hidden
+    epochs = f"{run.settings.epochs} epoch{'s' * (run.settings.epochs > 1)}"
+    about_it = f"{run.dataset.name}, {_noise_in_words(how)}, {epochs}, seed {seed}"
+    paths = _save_sheet(
+        _path(run, "filters", [how.corruption], seed),
+        sheet,
+        about,
+        plots.labelled_filters(
+            sheet, f"Filters of hidden units 1 to {min(n, 100)} of {n}, {about_it}", n
+        ),
+    )
     splits = (run.dataset.test, run.dataset.valid, run.dataset.train)
-    images = next(split.images for split in splits if len(split.images))[:20]
-    x = autoencoder.pixels(jnp.asarray(images), run.pixel_scale)
+    part = next(split for split in splits if len(split.images))
+    x = autoencoder.pixels(jnp.asarray(part.images[:20]), run.pixel_scale)
     sheet = figures.contact_sheet(x, *reconstructions(params, x, how, jax.random.key(seed)), shape)
-    path = _path(run, "reconstructions", [how.corruption], seed)
-    paths.append(figures.save_png(path, sheet, about))
-
+    rows = ["original", f"corrupted\n({_noise_in_words(how)})", "restored"]
+    columns = ("image", [str(n) for n in range(1, len(x) + 1)])
+    if part.labels is not None and run.dataset.class_names:
+        columns = ("class", [run.dataset.class_names[k] for k in part.labels[:20]])
+    labelled = plots.labelled_sheet(
+        sheet, f"Reconstructions, {about_it}", ("", rows), columns, "pixel"
+    )
+    paths += _save_sheet(
+        _path(run, "reconstructions", [how.corruption], seed), sheet, about, labelled
+    )
     if run.settings.output.animate:
         frames = sorted((run.member_folder(i) / "frames").glob("epoch_*.png"))
         path = _path(run, "filters", [how.corruption], seed, "gif")
         paths.append(figures.save_gif(path, frames))
     return paths
+
+
+def _save_sheet(
+    path: Path, sheet: NDArray[np.uint8], about: dict[str, Any], labelled: "Figure"
+) -> list[Path]:
+    """Save a sheet as the tutorial has it, and enlarged with labels beside it."""
+    beside = path.with_stem(f"{path.stem}_labelled")
+    return [figures.save_png(path, sheet, about), plots.save(beside, labelled, about)]
+
+
+def _noise_in_words(how: Denoising) -> str:
+    """The corruption in words.
+
+    >>> _noise_in_words(Denoising(0.3, "masking", "cross-entropy", "sigmoid"))
+    'masking, 30 %'
+    """
+    if how.corruption == 0:
+        return "no corruption"
+    if how.noise == "gaussian":
+        return f"Gaussian, σ = {how.corruption:g}"
+    return f"{how.noise.replace('-', ' ')}, {percent(how.corruption)} %"
+
+
+def _draw_costs(run: Run[Settings], rows: Sequence[dict[str, Any]]) -> Path:
+    """Save the learning curves of all members: one colour per level, one curve per seed."""
+    s = run.settings
+    costs = np.array([row.get("costs", [row["cost"]]) for row in rows])
+    by_level = costs.reshape(len(rows), len(s.corruption.corruption), s.training.seeds)
+    names = [f"{percent(level)} %" for level in s.corruption.corruption]
+    unit = "nats" if s.training.cost == "cross-entropy" else "squared units"
+    what = "vector" if run.dataset.image_shape is None else "image"
+    seeds = f", {s.training.seeds} seeds" if s.training.seeds > 1 else ""
+    figure = plots.curves(
+        {name: by_level[:, i] for i, name in enumerate(names)},
+        f"{s.training.cost}, training {what}s\n({unit} per {what})",
+        f"Learning curve, {run.dataset.name}, {s.model.n_hidden} hidden units\n"
+        f"{s.corruption.noise.replace('-', ' ')} of {', '.join(names)}{seeds}",
+        "corruption",
+    )
+    path = _path(run, "cost", s.corruption.corruption, s.training.seed)
+    return plots.save(path, figure, run.about)
 
 
 def _draw_comparison(run: Run[Settings], params: Sequence[AnyParams]) -> Path:
@@ -279,7 +352,15 @@ def _draw_comparison(run: Run[Settings], params: Sequence[AnyParams]) -> Path:
     weights = [model.W for model, (_, seed) in pairs if seed == s.training.seed]
     path = _path(run, "comparison", s.corruption.corruption, s.training.seed)
     sheet = figures.comparison_sheet(weights, run.dataset.image_shape)
-    return figures.save_png(path, sheet, run.about)
+    title = (
+        f"The same units at several levels of {s.corruption.noise.replace('-', ' ')}\n"
+        f"{run.dataset.name}, {s.epochs} epochs, seed {s.training.seed}\n"
+        f"{plots.EACH_ON_ITS_OWN}"
+    )
+    units = [str(k + 1) for k in range(min(12, s.model.n_hidden))]
+    levels = [f"{percent(level)} %" for level in s.corruption.corruption]
+    labelled = plots.labelled_sheet(sheet, title, ("unit", units), ("corruption", levels))
+    return _save_sheet(path, sheet, run.about, labelled)[0]
 
 
 def _path(

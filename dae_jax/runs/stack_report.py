@@ -64,7 +64,7 @@ def finish(
         logits = saved.logits(card.activation)
         first = training.member(layers, i) if layers else model.hidden[:1]
         drawings = [
-            *_filters(first, run.dataset.image_shape),
+            *_filters(first, run.dataset.name, run.dataset.image_shape),
             _curves(own, tuned, i),
             *_classified(run, logits, model, card.class_names or ()),
         ]
@@ -195,14 +195,23 @@ def spread(errors: Sequence[float]) -> str:
 
 
 def _filters(
-    layers: Sequence[AnyParams | Layer], image_shape: Sequence[int] | None
+    layers: Sequence[AnyParams | Layer], data_name: str, image_shape: Sequence[int] | None
 ) -> list[Drawing]:
-    """The filters of each layer; those above the first are weighted sums of the filters below."""
+    """The filters of each layer; those above the first are weighted sums of the filters below.
+
+    Each sheet is drawn twice, as the tutorial has it and enlarged with labels. There is none for
+    vectors that are no images.
+    """
     drawings = []
-    for k in range(1, len(layers) + 1):
+    for k in range(1, len(layers) + 1 if image_shape is not None else 1):
         sheet = figures.filter_sheet(stacked.input_weights(layers[:k]), image_shape)
         about = {"layer": k, "method": "product of the weight matrices"}
+        n = layers[k - 1].W.shape[1]
+        sums = "" if k == 1 else ": weighted sums of the filters below"
+        title = f"Units 1 to {min(n, 100)} of {n} of layer {k}, {data_name}{sums}"
+        labelled = plots.labelled_filters(sheet, title, n)
         drawings.append(Drawing(f"filters_layer_{k}", sheet, about))
+        drawings.append(Drawing(f"filters_layer_{k}_labelled", labelled, about))
     return drawings
 
 
@@ -225,12 +234,16 @@ def _classified(
     counts = evaluation.confusion(part.labels, predicted, len(class_names))
     matrix = plots.confusion_matrix(counts, class_names)
     drawings = [Drawing("confusion_matrix", matrix, {})]
-    wrong = np.flatnonzero(predicted != part.labels)[:100]
-    if len(wrong):
+    all_wrong = np.flatnonzero(predicted != part.labels)
+    wrong = all_wrong[:100]
+    if len(wrong) and run.dataset.image_shape is not None:
         x = np.asarray(autoencoder.pixels(part.images[wrong], run.pixel_scale))
         pairs = zip(part.labels[wrong], predicted[wrong], strict=True)
         captions = [f"{class_names[true]}→{class_names[given]}" for true, given in pairs]
-        images = plots.captioned_images(x, run.dataset.image_shape, captions)
+        title = (
+            f"{len(wrong)} of {len(all_wrong):,} misclassified images: true class → predicted class"
+        )
+        images = plots.captioned_images(x, run.dataset.image_shape, captions, title)
         drawings.append(Drawing("misclassified", images, {}))
     return drawings
 

@@ -10,6 +10,17 @@ from dae_jax.experiments.models import Fitted
 from dae_jax.figures import plots
 
 
+def drawn(figure):
+    """The sheet in a figure."""
+    return np.asarray(figure.axes[0].images[0].get_array())
+
+
+def labels(figure):
+    """The labels of the rows and of the columns."""
+    axes = figure.axes[0]
+    return [[t.get_text() for t in axis.get_ticklabels()] for axis in (axes.yaxis, axes.xaxis)]
+
+
 def tile(sheet, row, column):
     """One 28 x 28 tile of a sheet with gaps of 1 pixel."""
     return sheet[29 * row : 29 * row + 28, 29 * column : 29 * column + 28]
@@ -20,7 +31,9 @@ def as_bytes(x):
 
 
 def test_reconstructions_stand_below_their_images(outcome):
-    sheet = pictures.reconstructions("deep", "pca", n=4)(outcome)
+    figure = pictures.reconstructions("deep", "pca", n=4)(outcome)
+    sheet, classes = drawn(figure), [str(k) for k in outcome.data.test.labels[:4]]
+    assert labels(figure) == [["original", "deep", "pca"], classes]
     assert sheet.shape == (3 * 29 - 1, 4 * 29 - 1)
     x = outcome.data.test.x[:4]
     rows = [x, *(np.clip(outcome.models[name].reconstruct(x), 0, 1) for name in ("deep", "pca"))]
@@ -30,7 +43,9 @@ def test_reconstructions_stand_below_their_images(outcome):
 
 
 def test_the_noisy_and_the_restored_images_stand_below_the_clean_ones(outcome):
-    sheet = pictures.restored("pca", 0.5, n=3)(outcome)
+    figure = pictures.restored("pca", 0.5, n=3)(outcome)
+    sheet = drawn(figure)
+    assert labels(figure)[0] == ["original", "corrupted\n(Gaussian, σ = 0.5)", "restored"]
     assert sheet.shape == (3 * 29 - 1, 3 * 29 - 1)
     clean, seen = measures.noisy(outcome, 0.5, 3)
     z = np.clip(outcome.models["pca"].reconstruct(seen), 0, 1)
@@ -41,7 +56,7 @@ def test_the_noisy_and_the_restored_images_stand_below_the_clean_ones(outcome):
 
 def test_the_images_may_be_those_of_another_part(outcome):
     for part in ("train", "valid"):
-        sheet = pictures.reconstructions("pca", n=2, part=part)(outcome)
+        sheet = drawn(pictures.reconstructions("pca", n=2, part=part)(outcome))
         x = getattr(outcome.data, part).x[:2]
         np.testing.assert_array_equal(tile(sheet, 0, 1), as_bytes(x[1]))
         z = np.clip(outcome.models["pca"].reconstruct(x), 0, 1)
@@ -49,7 +64,7 @@ def test_the_images_may_be_those_of_another_part(outcome):
 
 
 def test_sheets_are_of_the_inputs_or_of_their_reconstructions(outcome):
-    inputs, outputs = (pictures.sheet(of, n=3)(outcome) for of in ("inputs", "deep"))
+    inputs, outputs = (drawn(pictures.sheet(of, n=3)(outcome)) for of in ("inputs", "deep"))
     assert inputs.shape == outputs.shape == (86, 86)
     x = outcome.data.test.x[:9]
     np.testing.assert_array_equal(tile(inputs, 1, 2), as_bytes(x[5]))
@@ -59,14 +74,14 @@ def test_sheets_are_of_the_inputs_or_of_their_reconstructions(outcome):
 
 def test_filters_are_those_of_the_first_layer(outcome):
     W = outcome.models["one"].params.encoder[0].W
-    sheet = pictures.filters("one", (2, 3))(outcome)
+    sheet = drawn(pictures.filters("one", (2, 3))(outcome))
     np.testing.assert_array_equal(sheet, figures.filter_sheet(W, (28, 28), (2, 3)))
-    pair = pictures.same_units("one", "deep")(outcome)
+    pair = drawn(pictures.same_units("one", "deep")(outcome))
     assert pair.shape == (12 * 29 - 1, 2 * 29 - 1)
 
 
 def test_generated_images_are_decoded_codes_and_the_seed_decides(outcome):
-    first, again = (pictures.generated("deep", n=2)(outcome) for _ in range(2))
+    first, again = (drawn(pictures.generated("deep", n=2)(outcome)) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert first.shape == (57, 57) and len({tile(first, 0, j).tobytes() for j in (0, 1)}) == 2
 

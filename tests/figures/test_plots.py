@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dae_jax import figures
 from dae_jax.figures import plots
 
 RNG = np.random.default_rng(0)
@@ -15,7 +16,7 @@ def line_data(axes):
     return [np.asarray(line.get_xydata()) for line in axes.get_lines()]
 
 
-def test_learning_curves_are_relative_costs_and_errors_in_per_cent():
+def test_learning_curves_are_relative_costs_and_errors_in_per_cent_each_in_its_panel():
     layers = [[{"epoch": 1, "cost": 4.0}, {"epoch": 2, "cost": 3.0}], []]
     finetuning = [
         {"epoch": 1, "cost": 0.5, "valid_error": 0.25},
@@ -27,13 +28,27 @@ def test_learning_curves_are_relative_costs_and_errors_in_per_cent():
     curve, best = line_data(errors)
     np.testing.assert_array_equal(curve, [[1, 25], [2, 12.5]])
     assert best[0, 0] == 2
+    # the colours are those of layers, so that no other curve has one
+    assert left.get_lines()[0].get_color() == plots.COLOURS[0]
+    assert {axes.get_lines()[0].get_color() for axes in (right, errors)} == {"black"}
+
+
+def test_epochs_are_whole_numbers():
+    for n in (1, 3, 5, 1000):
+        rows = [{"epoch": i, "cost": 1 / i, "valid_error": 0.5} for i in range(1, n + 1)]
+        drawn = [plots.learning_curves([rows], rows, 1), plots.curves({"a": [1.0] * n}, "c", "t")]
+        for axes in (axes for figure in drawn for axes in figure.axes):
+            low, high = axes.get_xlim()
+            ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+            assert ticks and all(float(tick).is_integer() for tick in ticks)
 
 
 def test_learning_curves_without_validation_labels_or_pretraining():
     figure = plots.learning_curves([[]], [{"epoch": 1, "cost": 0.5}], best_epoch=None)
-    assert [axes.get_title() for axes in figure.axes] == ["pretraining", "fine-tuning"]
+    titles = ["no pretraining", "fine-tuning: training cost"]
+    assert [axes.get_title() for axes in figure.axes] == titles
     figure = plots.learning_curves([], [{"epoch": 1, "cost": 0.5}], best_epoch=None)
-    assert [axes.get_title() for axes in figure.axes] == ["training"]
+    assert [axes.get_title() for axes in figure.axes] == ["training cost"]
 
 
 def matrix(counts, class_names):
@@ -92,14 +107,15 @@ def test_what_does_not_fit_is_left_out(n, cell, names, tmp_path):
 def test_names_that_are_no_text_or_no_letters_of_the_font_are_drawn(tmp_path):
     names = ["caf\udce9", "\u732b"]  # of a file name that is not UTF-8; of a cat
     plots.save(tmp_path / "a.png", plots.confusion_matrix(np.eye(2, dtype=int), names), {})
-    plots.save(tmp_path / "b.png", plots.captioned_images(np.ones((2, 4)), (2, 2), names), {})
+    plots.save(tmp_path / "b.png", plots.captioned_images(np.ones((2, 4)), (2, 2), names, "$"), {})
     assert (tmp_path / "a.png").stat().st_size > 1000 < (tmp_path / "b.png").stat().st_size
 
 
 @pytest.mark.parametrize("image_shape", [(2, 3), (1, 2, 3), None])
 def test_each_image_has_its_caption(image_shape):
     images = RNG.uniform(-1, 2, (3, 6))
-    figure = plots.captioned_images(images, image_shape, ["a", "b", "c"], columns=2)
+    figure = plots.captioned_images(images, image_shape, ["a", "b", "c"], "true", columns=2)
+    assert figure.get_suptitle() == "true"
     assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c", ""]
     for axes, image in zip(figure.axes, images, strict=False):
         np.testing.assert_array_equal(np.ravel(axes.images[0].get_array()), image.clip(0, 1))
@@ -156,10 +172,21 @@ def test_scatter_leaves_out_points_far_away_and_has_one_legend():
     for i, axes in enumerate(figure.axes):
         assert i - 0.1 < axes.get_xlim()[0] < axes.get_xlim()[1] < i + 1.1
         assert i - 0.1 < axes.get_ylim()[0] < axes.get_ylim()[1] < i + 1.1
-        of_class_1 = axes.collections[1].get_offsets()
-        np.testing.assert_array_equal(of_class_1, (points + i)[labels == 1])
+        assert axes.get_xlabel() and axes.get_ylabel()
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["0", "1", "2"]
+
+
+def test_the_points_of_a_class_have_its_colour_and_classes_are_mixed():
+    points, labels = RNG.uniform(size=(300, 2)), np.repeat([0, 1, 2], 100)
+    figure = plots.scatter({"a": points}, labels)
+    (drawn,) = figure.axes[0].collections
+    order = [int(np.flatnonzero((points == p).all(axis=1))[0]) for p in drawn.get_offsets()]
+    assert sorted(order) == list(range(300))
+    handles = [handle.get_color() for handle in figure.legends[0].get_lines()]
+    colours = np.array(drawn.get_facecolors())[:, :3]
+    np.testing.assert_allclose(colours, np.array(handles)[labels[order]])
+    assert all(50 < labels[order][-150:].tolist().count(k) * 3 / 1.5 < 150 for k in range(3))
 
 
 def test_histograms_share_their_bins_and_name_their_means():
@@ -172,15 +199,77 @@ def test_histograms_share_their_bins_and_name_their_means():
 
 
 def test_curves_begin_at_epoch_1():
-    (axes,) = plots.curves({"a": [3.0, 2.0], "b": [1.0]}, "cost").axes
+    (axes,) = plots.curves({"a": [3.0, 2.0], "b": [1.0]}, "cost", "costs", "model").axes
     a, b = line_data(axes)
     np.testing.assert_array_equal(a, [[1, 3], [2, 2]])
     np.testing.assert_array_equal(b, [[1, 1]])
-    assert axes.get_ylabel() == "cost"
+    assert (axes.get_ylabel(), axes.get_title()) == ("cost", "costs")
+    assert axes.get_legend().get_title().get_text() == "model"
+
+
+def test_several_seeds_are_curves_of_one_colour_and_one_entry_of_the_legend():
+    costs = np.arange(12.0).reshape(3, 2, 2)
+    (axes,) = plots.curves({"0 %": costs[:, 0], "30 %": costs[:, 1]}, "cost", "costs").axes
+    assert [line.get_color() for line in axes.get_lines()] == [
+        colour for colour in plots.COLOURS[:2] for _ in range(2)
+    ]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["0 %", "30 %"]
+    (axes,) = plots.curves({"30 %": costs[:, 1]}, "cost", "costs").axes
+    assert axes.get_legend() is None
+
+
+def test_curves_beyond_the_colours_have_other_line_styles():
+    (axes,) = plots.curves({str(i): [1.0, 2.0] for i in range(14)}, "cost", "costs").axes
+    looks = [(line.get_color(), line.get_linestyle()) for line in axes.get_lines()]
+    assert len(set(looks)) == 14
+
+
+# ---- sheets with labels ----------------------------------------------------------------------
+
+SHEET = figures.tile(
+    RNG.random((6, 64)), (8, 8), (2, 3), tile_spacing=(1, 1), scale_rows_to_unit_interval=False
+)
+
+
+def test_a_labelled_sheet_is_the_sheet_enlarged_without_smoothing(tmp_path):
+    labels = ("", ["original", "corrupted\n(masking, 30 %)"]), ("class", ["0", "1", "b$1$"])
+    figure = plots.labelled_sheet(SHEET, "title", *labels, "pixel")
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), SHEET)
+    assert written(figure.axes[0].yaxis) == labels[0][1]
+    assert written(figure.axes[0].xaxis) == labels[1][1]
+    with Image.open(plots.save(tmp_path / "a.png", figure, {})) as image:
+        pixels = np.asarray(image.convert("L"))
+    zoom, box = 27, figure.axes[0].get_position()
+    left, top = round(box.x0 * pixels.shape[1]), round((1 - box.y1) * pixels.shape[0])
+    inside = slice(3, -3)  # within the frame
+    enlarged = SHEET.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    shown = pixels[top : top + len(enlarged), left : left + enlarged.shape[1]].astype(int)
+    # a grey level is off by one where matplotlib's colours are rounded
+    np.testing.assert_allclose(shown[inside, inside], enlarged[inside, inside], atol=1)
+
+
+@pytest.mark.parametrize("shape", [(17, 2999), (2999, 17), (89, 89, 4), (5, 5)])
+def test_every_pixel_of_a_sheet_is_at_least_three(tmp_path, shape):
+    sheet = np.full(shape, 255, np.uint8)
+    figure = plots.labelled_sheet(sheet, "a long title " * 30, ("", ["a"]), ("", ["b"]), "grey")
+    with Image.open(plots.save(tmp_path / "a.png", figure, {})) as image:
+        box = figure.axes[0].get_position()
+        assert box.width * image.width >= 3 * shape[1] - 1
+        assert box.height * image.height >= 3 * shape[0] - 1
+    # a colour bar where grey is a number
+    assert len(figure.axes) == (1 if len(shape) == 3 else 2)
+
+
+def test_labelled_filters_number_the_units_and_say_what_grey_means():
+    sheet = figures.filter_sheet(RNG.random((64, 7)), (8, 8), (3, 4))
+    figure = plots.labelled_filters(sheet, "title", 7, (3, 4))
+    assert written(figure.axes[0].yaxis) == ["1 to 4", "5 to 7", ""]
+    assert "black is its smallest weight" in figure.texts[0].get_text()
+    assert len(figure.axes) == 1  # no colour bar, since each tile has its own scale
 
 
 def test_a_saved_diagram_holds_its_settings(tmp_path):
-    figure = plots.curves({"a": [1.0]}, "cost")
+    figure = plots.curves({"a": [1.0]}, "cost", "costs")
     path = plots.save(tmp_path / "new" / "a.png", figure, {"level": 0.3})
     with Image.open(path) as image:
         assert json.loads(image.text["dae_jax"]) == {"level": 0.3}

@@ -49,7 +49,7 @@ def test_every_figure_has_the_settings_and_its_own_metadata(whole):
         with Image.open(path) as image:
             about = json.loads(image.text["dae_jax"])
         assert (about["dataset"], about["running"]["seed"]) == ("small", SEED), path
-        number = path.stem.removeprefix("filters_layer_")
+        number = path.stem.removeprefix("filters_layer_").removesuffix("_labelled")
         assert about.get("layer") == (int(number) if number != path.stem else None)
 
 
