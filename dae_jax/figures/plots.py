@@ -330,7 +330,7 @@ def scatter(codes: Mapping[str, ArrayLike], labels: ArrayLike) -> "Figure":
         x, y = points[order].T
         axes.scatter(x, y, s=6, color=colours[labels[order] % len(colours)], linewidths=0)
         _limit_to_most(axes, points)
-        axes.set(title=title, xlabel="first unit of the code", ylabel="second unit of the code")
+        axes.set(title=title, xlabel="first coordinate", ylabel="second coordinate")
     handles = [
         Line2D([], [], linestyle="", marker="o", color=tuple(colours[k % len(colours)]))
         for k in classes
@@ -424,7 +424,7 @@ def labelled_sheet(
     left = max(_length(name, size) for name in beside) + line * (2 if rows[0] else 1)
     right = 5 * line if scale and sheet.ndim == 2 else line
     whole = max(left + across + right, 20 * line)
-    letters = int((whole - line) / _length("x", size))
+    letters = int((whole - line) / (0.53 * size * DPI / 72))
     title = "\n".join(part for text in title.split("\n") for part in textwrap.wrap(text, letters))
     above = (widest if turned else line) if any(names) else 0
     tall = line * (title.count("\n") + 3 + bool(columns[0])) + above + down

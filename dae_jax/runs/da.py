@@ -274,7 +274,9 @@ def _draw(run: Run[Settings], params: AnyParams, how: Denoising, i: int) -> list
     about = run.about | {"level": how.corruption, "seed": seed}
     sheet, n = figures.filter_sheet(params.W, shape), run.settings.model.n_hidden
     epochs = f"{run.settings.epochs} epoch{'s' * (run.settings.epochs > 1)}"
-    about_it = f"{run.dataset.name}, {_noise_in_words(how)}, {epochs}, seed {seed}"
+    about_it = (
+        f"{run.dataset.name}, {_noise_in_words(how.noise, how.corruption)}, {epochs}, seed {seed}"
+    )
     paths = _save_sheet(
         _path(run, "filters", [how.corruption], seed),
         sheet,
@@ -287,7 +289,7 @@ def _draw(run: Run[Settings], params: AnyParams, how: Denoising, i: int) -> list
     part = next(split for split in splits if len(split.images))
     x = autoencoder.pixels(jnp.asarray(part.images[:20]), run.pixel_scale)
     sheet = figures.contact_sheet(x, *reconstructions(params, x, how, jax.random.key(seed)), shape)
-    rows = ["original", f"corrupted\n({_noise_in_words(how)})", "restored"]
+    rows = ["original", f"corrupted\n({_noise_in_words(how.noise, how.corruption)})", "restored"]
     columns = ("image", [str(n) for n in range(1, len(x) + 1)])
     if part.labels is not None and run.dataset.class_names:
         columns = ("class", [run.dataset.class_names[k] for k in part.labels[:20]])
@@ -312,36 +314,42 @@ def _save_sheet(
     return [figures.save_png(path, sheet, about), plots.save(beside, labelled, about)]
 
 
-def _noise_in_words(how: Denoising) -> str:
-    """The corruption in words.
+NOISE_IN_WORDS = {"gaussian": "Gaussian noise", "salt-and-pepper": "salt and pepper"}
 
-    >>> _noise_in_words(Denoising(0.3, "masking", "cross-entropy", "sigmoid"))
-    'masking, 30 %'
+
+def _noise_in_words(noise: str, *levels: float) -> str:
+    """The kind of noise and its levels in words.
+
+    >>> _noise_in_words("masking", 0, 0.3), _noise_in_words("gaussian", 0.125)
+    ('masking, 0 %, 30 %', 'Gaussian noise, σ = 0.125')
     """
-    if how.corruption == 0:
-        return "no corruption"
-    if how.noise == "gaussian":
-        return f"Gaussian, σ = {how.corruption:g}"
-    return f"{how.noise.replace('-', ' ')}, {percent(how.corruption)} %"
+    return ", ".join([NOISE_IN_WORDS.get(noise, noise), *_levels_in_words(noise, levels)])
+
+
+def _levels_in_words(noise: str, levels: Sequence[float]) -> list[str]:
+    """Each level: a probability in per cent or, for Gaussian noise, a standard deviation."""
+    return [f"σ = {x:g}" if noise == "gaussian" else f"{percent(x)} %" for x in levels]
 
 
 def _draw_costs(run: Run[Settings], rows: Sequence[dict[str, Any]]) -> Path:
     """Save the learning curves of all members: one colour per level, one curve per seed."""
     s = run.settings
+    levels, noise = s.corruption.corruption, s.corruption.noise
     costs = np.array([row.get("costs", [row["cost"]]) for row in rows])
-    by_level = costs.reshape(len(rows), len(s.corruption.corruption), s.training.seeds)
-    names = [f"{percent(level)} %" for level in s.corruption.corruption]
-    unit = "nats" if s.training.cost == "cross-entropy" else "squared units"
+    by_level = costs.reshape(len(rows), len(levels), s.training.seeds)
+    curves = {name: by_level[:, i] for i, name in enumerate(_levels_in_words(noise, levels))}
     what = "vector" if run.dataset.image_shape is None else "image"
+    unit = "nats" if s.training.cost == "cross-entropy" else "squared units"
+    label = f"{s.training.cost} of training {what}s\n({unit} per {what})"
     seeds = f", {s.training.seeds} seeds" if s.training.seeds > 1 else ""
-    figure = plots.curves(
-        {name: by_level[:, i] for i, name in enumerate(names)},
-        f"{s.training.cost}, training {what}s\n({unit} per {what})",
+    title = (
         f"Learning curve, {run.dataset.name}, {s.model.n_hidden} hidden units\n"
-        f"{s.corruption.noise.replace('-', ' ')} of {', '.join(names)}{seeds}",
-        "corruption",
+        f"{_noise_in_words(noise, *levels)}{seeds}"
     )
-    path = _path(run, "cost", s.corruption.corruption, s.training.seed)
+    figure = plots.curves(curves, label, title, NOISE_IN_WORDS.get(noise, noise))
+    path = _path(run, "cost", levels, s.training.seed)
+    if seeds:
+        path = path.with_stem(f"{path.stem}_seeds-{s.training.seeds}")
     return plots.save(path, figure, run.about)
 
 
@@ -353,13 +361,14 @@ def _draw_comparison(run: Run[Settings], params: Sequence[AnyParams]) -> Path:
     path = _path(run, "comparison", s.corruption.corruption, s.training.seed)
     sheet = figures.comparison_sheet(weights, run.dataset.image_shape)
     title = (
-        f"The same units at several levels of {s.corruption.noise.replace('-', ' ')}\n"
+        "The same units at several levels\n"
         f"{run.dataset.name}, {s.epochs} epochs, seed {s.training.seed}\n"
         f"{plots.EACH_ON_ITS_OWN}"
     )
     units = [str(k + 1) for k in range(min(12, s.model.n_hidden))]
-    levels = [f"{percent(level)} %" for level in s.corruption.corruption]
-    labelled = plots.labelled_sheet(sheet, title, ("unit", units), ("corruption", levels))
+    noise = s.corruption.noise
+    columns = NOISE_IN_WORDS.get(noise, noise), _levels_in_words(noise, s.corruption.corruption)
+    labelled = plots.labelled_sheet(sheet, title, ("unit", units), columns)
     return _save_sheet(path, sheet, run.about, labelled)[0]
 
 

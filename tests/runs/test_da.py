@@ -11,9 +11,10 @@ from safetensors.numpy import load_file
 from dae_jax import autoencoder, corruption, datasets, evaluation, training
 from dae_jax.datasets import Split
 from dae_jax.runs import checkpoints, da, saved
+from dae_jax.runs.run import Run
 from dae_jax.settings.shared import Denoising
-from dae_jax.settings.train import Corruption, Model, Settings
-from helpers import SLOW, assert_one_line, files, key, sigmoid
+from dae_jax.settings.train import Corruption, Model, Settings, Training
+from helpers import SLOW, assert_one_line, files, key, read_json, sigmoid
 
 
 def test_the_parameters_are_those_of_a_plain_loop(train_small):
@@ -146,6 +147,43 @@ def test_a_figures_name_says_everything_that_is_not_the_tutorials():
     suffix = da.figure_suffix(other.resolved("digits", 100), "digits", 7, None)
     assert suffix == "_digits_n-hidden-9_untied_noise-gaussian_epochs-7500_seed-7"
     assert da.percent(0.125) == "12.5"
+
+
+def test_vectors_are_not_drawn_as_images(train_small):
+    rows = np.random.default_rng(0).random((60, 65), np.float32)
+    np.save("vectors.npy", rows)
+    status, out, _ = train_small("--run-dir", "r", "--animate", data="vectors.npy")
+    assert status == 0
+    (curve,) = files("filters")
+    assert curve.startswith("cost_corruption_30_vectors")
+    assert "no sheets of images, since the data are vectors" in out
+    assert read_json("r/results.json")["figures"] == [f"filters/{curve}"]
+    assert not Path("r/frames").exists()
+
+
+def test_labels_say_the_noise_the_levels_and_the_units(monkeypatch):
+    drawn = {}
+
+    def save(path, figure, about):
+        drawn[path] = figure
+        return path
+
+    monkeypatch.setattr(da.plots, "save", save)
+    settings = Settings(
+        corruption=Corruption((0.0, 0.125), "gaussian"),
+        training=Training(cost="squared-error", epochs=2, seeds=2),
+    )
+    run = Run(settings, DIGITS, Path("r"), [], "command")
+    rows = [{"epoch": i, "cost": 1.0, "costs": [i, 1.0, 2.0, 3.0]} for i in (1, 2)]
+    path = da._draw_costs(run, rows)
+    assert path.name.startswith("cost_corruption_0_12.5_toy") and "_seeds-2.png" in path.name
+    (axes,) = drawn[path].axes
+    first = axes.get_lines()[0]
+    np.testing.assert_array_equal(first.get_xydata(), [[1, 1], [2, 2]])
+    assert len(axes.get_lines()) == 4
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["σ = 0", "σ = 0.125"]
+    assert "squared units per image" in axes.get_ylabel()
+    assert "Gaussian noise, σ = 0, σ = 0.125, 2 seeds" in axes.get_title()
 
 
 @pytest.mark.parametrize("tied", [True, False])
