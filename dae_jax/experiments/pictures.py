@@ -81,7 +81,7 @@ def restored(name: str, scale: float, n: int = 10) -> Picture:
             f"corrupted\n(Gaussian, σ = {scale:g})": seen,
             "restored": outcome.models[name].reconstruct(seen),
         }
-        return _rows(outcome, f"Test images restored by {name}", rows)
+        return _rows(outcome, f"Test images restored by the model {name}", rows)
 
     return draw
 
@@ -106,7 +106,7 @@ def sheet(of: str, n: int = 10) -> Picture:
         x = outcome.data.test.x[: n * n]
         if of == "inputs":
             return _square(outcome, f"Test images, {outcome.data.name}", x)
-        title = f"Test images as {of} reconstructs them, {outcome.data.name}"
+        title = f"Test images as the model {of} reconstructs them, {outcome.data.name}"
         return _square(outcome, title, outcome.models[of].reconstruct(x))
 
     return draw
@@ -120,7 +120,7 @@ def generated(name: str, n: int = 10) -> Picture:
         h = model.encode(outcome.data.train.x[:POINTS])
         normal = np.asarray(jax.random.normal(jax.random.key(outcome.seed), (n * n, h.shape[1])))
         codes = np.maximum(h.mean(axis=0) + h.std(axis=0) * normal, 0)
-        title = f"Images that {name} makes of random codes, {outcome.data.name}"
+        title = f"Images that the model {name} makes of random codes, {outcome.data.name}"
         return _square(outcome, title, model.decode(codes))
 
     return draw
@@ -155,7 +155,7 @@ def filters(name: str, tiles: tuple[int, int] = (10, 10)) -> Picture:
 
         W = outcome.models[name].params.encoder[0].W
         drawn = figures.filter_sheet(W, outcome.data.image_shape, tiles)
-        title = f"Filters of {name}, {outcome.data.name}"
+        title = f"Filters of the model {name}, {outcome.data.name}"
         return plots.labelled_filters(drawn, title, W.shape[1], tiles)
 
     return draw
@@ -210,7 +210,7 @@ def mistakes(name: str, n: int = 40) -> Picture:
         given = outcome.models[name].classify(x)
         at = np.flatnonzero(given != labels)[:n]
         captions = [f"{labels[i]} as {given[i]}" for i in at]
-        title = f"Test images that {name} misclassifies: true class as predicted class"
+        title = f"Test images that the model {name} misclassifies: true class as predicted class"
         return plots.captioned_images(
             outcome.data.picture(x[at]), outcome.data.image_shape, captions or ["none"], title
         )

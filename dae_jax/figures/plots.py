@@ -224,11 +224,12 @@ def captioned_images(
     figure = _figure(0.85 * columns, 1.0 * rows + 0.4)
     figure.suptitle(_drawable(title), fontsize=10, parse_math=False)
     grid = np.ravel(figure.subplots(rows, columns, squeeze=False))
+    aspect = "auto" if image_shape is None else "equal"  # a strip would be a line
     for axes in grid:
         axes.axis("off")
     for axes, image, caption in zip(grid, np.asarray(images), captions, strict=False):
         picture = image.reshape(image_shape or (1, -1))
-        axes.imshow(picture.clip(0, 1), cmap="gray", vmin=0, vmax=1, aspect="auto")
+        axes.imshow(picture.clip(0, 1), cmap="gray", vmin=0, vmax=1, aspect=aspect)
         axes.set_title(_drawable(caption), fontsize=8, pad=2, parse_math=False)
     return figure
 

@@ -273,10 +273,8 @@ def _draw(run: Run[Settings], params: AnyParams, how: Denoising, i: int) -> list
         return []
     about = run.about | {"level": how.corruption, "seed": seed}
     sheet, n = figures.filter_sheet(params.W, shape), run.settings.model.n_hidden
-    epochs = f"{run.settings.epochs} epoch{'s' * (run.settings.epochs > 1)}"
-    about_it = (
-        f"{run.dataset.name}, {_noise_in_words(how.noise, how.corruption)}, {epochs}, seed {seed}"
-    )
+    noise = _noise_in_words(how.noise, how.corruption)
+    about_it = f"{run.dataset.name}, {noise}, {_length_in_words(run)}, seed {seed}"
     paths = _save_sheet(
         _path(run, "filters", [how.corruption], seed),
         sheet,
@@ -289,7 +287,7 @@ def _draw(run: Run[Settings], params: AnyParams, how: Denoising, i: int) -> list
     part = next(split for split in splits if len(split.images))
     x = autoencoder.pixels(jnp.asarray(part.images[:20]), run.pixel_scale)
     sheet = figures.contact_sheet(x, *reconstructions(params, x, how, jax.random.key(seed)), shape)
-    rows = ["original", f"corrupted\n({_noise_in_words(how.noise, how.corruption)})", "restored"]
+    rows = ["original", f"corrupted\n({noise})", "restored"]
     columns = ("image", [str(n) for n in range(1, len(x) + 1)])
     if part.labels is not None and run.dataset.class_names:
         columns = ("class", [run.dataset.class_names[k] for k in part.labels[:20]])
@@ -312,6 +310,10 @@ def _save_sheet(
     """Save a sheet as the tutorial has it, and enlarged with labels beside it."""
     beside = path.with_stem(f"{path.stem}_labelled")
     return [figures.save_png(path, sheet, about), plots.save(beside, labelled, about)]
+
+
+def _length_in_words(run: Run[Settings]) -> str:
+    return f"{run.settings.epochs} epoch{'s' * (run.settings.epochs > 1)}"
 
 
 NOISE_IN_WORDS = {"gaussian": "Gaussian noise", "salt-and-pepper": "salt and pepper"}
@@ -362,7 +364,7 @@ def _draw_comparison(run: Run[Settings], params: Sequence[AnyParams]) -> Path:
     sheet = figures.comparison_sheet(weights, run.dataset.image_shape)
     title = (
         "The same units at several levels\n"
-        f"{run.dataset.name}, {s.epochs} epochs, seed {s.training.seed}\n"
+        f"{run.dataset.name}, {_length_in_words(run)}, seed {s.training.seed}\n"
         f"{plots.EACH_ON_ITS_OWN}"
     )
     units = [str(k + 1) for k in range(min(12, s.model.n_hidden))]
