@@ -6,6 +6,7 @@ loop trains all of them. The names a user needs first are here, and are imported
     import dae_jax
 
     mnist = dae_jax.load("mnist-sample")
+    dae_jax.load("runs/mine").predict(mnist.test.images)
 
 ======================================================================  ============================
 the equations: `autoencoder`, `corruption`, `objectives`, `stacked`,    what the tutorial teaches
@@ -14,7 +15,7 @@ the equations: `autoencoder`, `corruption`, `objectives`, `stacked`,    what the
 `estimators`                                                            scikit-learn's interface
 `datasets`                                                              load images
 `figures`                                                               sheets of filters, plots
-`train`, `pretrain`, `predict`, `transform`, `reproduce`                the commands
+`train`, `pretrain`, `predict`, `transform`, `export`, `reproduce`      the commands
 `settings`, `runs`, `experiments`                                       what the commands consist of
 ======================================================================  ============================
 """
@@ -40,11 +41,12 @@ if TYPE_CHECKING:
         supervised,
         training,
     )
-    from dae_jax.datasets import Dataset, Split, load
+    from dae_jax.datasets import Dataset, Split
     from dae_jax.errors import InputError
     from dae_jax.estimators import DenoisingAutoencoder
     from dae_jax.evaluation import apply
     from dae_jax.figures import tile_raster_images
+    from dae_jax.runs.data_or_model import load
     from dae_jax.training import bind, fit, optimiser, start_state
 
 _NAMES = {
@@ -55,7 +57,7 @@ _NAMES = {
     "apply": "evaluation",
     "bind": "training",
     "fit": "training",
-    "load": "datasets",
+    "load": "runs.data_or_model",
     "optimiser": "training",
     "start_state": "training",
     "tile_raster_images": "figures",

@@ -48,30 +48,27 @@ def main(argv: Sequence[str]) -> None:
     settings = shared.parse(Settings, argv)
     console.set_up_jax("float32", 1)
 
-    import jax
-
-    from dae_jax import evaluation, stacked
+    from dae_jax import evaluation
     from dae_jax.runs import new_images, saved
 
     path = saved.find(settings.run, saved.CLASSIFIER)
-    model, card = saved.load(path)
-    if not isinstance(model, stacked.Classifier) or card.class_names is None:
-        raise InputError(path, expected="a classifier", got="a dA, which knows no classes")
+    model = saved.load(path)
+    names, card = model.class_names, model.card
     new = new_images.load(settings.images, card, settings.part, settings.image_size, settings.grey)
-    logits = evaluation.apply(saved.logits(card.activation), model, new.images, card.pixel_scale)
-    predicted = logits.argmax(axis=1)
-    table = as_csv(new.names, predicted, np.asarray(jax.nn.softmax(logits)), card.class_names)
-    labels = known_labels(new, card.class_names)
-    first, *warnings = in_words(new, labels, predicted, card.class_names)
+    probabilities = model.predict_proba(new.images)
+    predicted = probabilities.argmax(axis=1)
+    table = as_csv(new.names, predicted, probabilities, names)
+    labels = known_labels(new, names)
+    first, *warnings = in_words(new, labels, predicted, names)
     if settings.out == "-":
         _print(table)
         print(first, *warnings, sep="\n", file=sys.stderr)
         return
     print(f"{files.write_whole(settings.out, table)}  {first}")
     if (known := labels >= 0).any():
-        counts = evaluation.confusion(labels[known], predicted[known], len(card.class_names))
+        counts = evaluation.confusion(labels[known], predicted[known], len(names))
         about = {"model": str(path), "images": settings.images}
-        print(*_save_confusion(Path(settings.out), counts, card.class_names, about), sep=", ")
+        print(*_save_confusion(Path(settings.out), counts, names, about), sep=", ")
     for warning in warnings:
         print(warning)
 

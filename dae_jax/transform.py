@@ -46,20 +46,12 @@ def main(argv: Sequence[str]) -> None:
         raise InputError("--out", expected="a file name that ends in .npy", got=settings.out)
     console.set_up_jax("float32", 1)
 
-    from dae_jax import evaluation, stacked
     from dae_jax.runs import new_images, saved
 
-    path = saved.find(settings.run, saved.CLASSIFIER, saved.DA)
-    model, card = saved.load(path)
-    layers = model.hidden if isinstance(model, stacked.Classifier) else (model,)
-    k = len(layers) if settings.layer is None else settings.layer
-    if not 1 <= k <= len(layers):
-        expected = f"1 to {len(layers)}, the hidden layers of {path}"
-        raise InputError("--layer", expected=expected, got=k)
+    model = saved.load(saved.find(settings.run, saved.CLASSIFIER, saved.DA))
+    k, card = len(model.layers(settings.layer, "--layer")), model.card
     new = new_images.load(settings.images, card, settings.part, settings.image_size, settings.grey)
-    codes = evaluation.apply(
-        saved.encode(card.activation), layers[:k], new.images, card.pixel_scale
-    )
+    codes = model.encode(new.images, k)
     content = io.BytesIO()
     np.save(content, codes, allow_pickle=False)
     print(

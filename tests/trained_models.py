@@ -23,7 +23,7 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     from dae_jax import console, datasets, pretrain
     from dae_jax import train as dae_train
-    from dae_jax.runs import saved, stack_report
+    from dae_jax.runs import cards, saved, stack_report
     from dae_jax.settings import pretrain as settings
 
     folder = tmp_path_factory.mktemp("models")
@@ -43,7 +43,7 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (dae_train.main, "da", "--n-hidden", "7", "--epochs", "1"),
         ):
             assert console.run(main, ["--data", "own.npz", "--run-dir", run, *flags]) == 0
-        card = saved.card("classifier", datasets.load("pets"), settings.Settings(), 1)
+        card = cards.card("classifier", datasets.load("pets"), settings.Settings(), 1)
         saved.save(Path("pets_run", saved.CLASSIFIER), classifier(20, 12, 8, 2), card)
     return folder
 
@@ -85,7 +85,7 @@ def written(folder: Path) -> set[str]:
 
 def floats_card(**other: Any) -> Any:
     """The card of a classifier of 2 x 2 floats in [0, 1], with other values of some fields."""
-    from dae_jax.runs.saved import Card
+    from dae_jax.runs.cards import Card
 
     values: dict[str, Any] = {
         "kind": "classifier",

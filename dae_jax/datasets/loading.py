@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dae_jax.datasets import mnist
 from dae_jax.datasets.arrays import (
@@ -27,6 +28,7 @@ __all__ = [
     "NAMES",
     "Dataset",
     "Split",
+    "from_array",
     "has_fixed_split",
     "holds_image_files",
     "load",
@@ -155,6 +157,26 @@ def load_whole(
     """
     fraction = None if has_fixed_split(name_or_path) else 0.0
     return _load(name_or_path, fraction, image_size, grey)
+
+
+def from_array(
+    images: ArrayLike, what: str = "images"
+) -> tuple[np.ndarray, tuple[int, ...] | None]:
+    """Images in an array, as a data set holds them.
+
+    Args:
+        images: Numbers of shape (n, d), (n, h, w) or (n, h, w, 1 or 3).
+        what: Their name, for errors.
+
+    Returns:
+        (n, d), as `load` returns them; and (h, w) or (h, w, 3), or None for vectors.
+
+    Raises:
+        InputError: They have another shape, are no numbers or are not finite.
+    """
+    array = np.asarray(images)
+    flat = _flat_images({"": (array, None)}, what)[""]
+    return flat, None if array.ndim == 2 else _image_shape(array.shape[1:])
 
 
 def has_fixed_split(name_or_path: str | os.PathLike) -> bool:
@@ -314,7 +336,7 @@ def _flat_images(parts: _Parts, source: str) -> dict[str, np.ndarray]:
     """The images of each part as (n, d), with one d and one type for all, and finite."""
     flat = {}
     for part, (array, _) in parts.items():
-        what, do = f"{source} ({part} images)", "give one array of images of one size"
+        what, do = _named(source, part), "give one array of images of one size"
         got = f"shape {array.shape} of {array.dtype}"
         right_shape = array.ndim in (2, 3) or (array.ndim == 4 and array.shape[3] in (1, 3))
         if array.dtype.kind not in "biuf" or not right_shape:
@@ -329,7 +351,7 @@ def _flat_images(parts: _Parts, source: str) -> dict[str, np.ndarray]:
         if len(set(got.values())) > 1:
             do = "prepare all parts in the same way"
             raise InputError(source, expected=f"images {expected}", got=got, do=do)
-    dtype = _integer_dtype(flat, source) if kinds["train"] == "integer" else np.float32
+    dtype = _integer_dtype(flat, source) if "integer" in kinds.values() else np.float32
     with np.errstate(over="ignore"):  # Values too large for float32 become infinite; see below.
         flat = {part: array.astype(dtype, copy=False) for part, array in flat.items()}
     for part, array in flat.items():
@@ -339,9 +361,14 @@ def _flat_images(parts: _Parts, source: str) -> dict[str, np.ndarray]:
                 f"{array[i, j]} in image {i} at value {j}",
                 "correct it or leave the image out",
             )
-            what = f"{source} ({part} images)"
+            what = _named(source, part)
             raise InputError(what, expected="finite numbers of float32", got=got, do=do)
     return flat
+
+
+def _named(source: str, part: str) -> str:
+    """The images of a part, for errors; an array has no parts."""
+    return f"{source} ({part} images)" if part else source
 
 
 def _integer_dtype(images: Mapping[str, np.ndarray], source: str) -> type[np.integer]:

@@ -19,7 +19,7 @@ from dae_jax.figures import plots
 from dae_jax.files import writable_folder, write_whole
 from dae_jax.objectives import AnyArray
 from dae_jax.runs import run as runs
-from dae_jax.runs import saved, stage
+from dae_jax.runs import cards, saved, stage
 from dae_jax.runs.checkpoints import write_metrics
 from dae_jax.runs.run import Member, Run
 from dae_jax.settings import shared
@@ -185,7 +185,7 @@ def finish(run: Run[Settings], params: Sequence[AnyParams], rows: Sequence[dict[
             **speed,
         }
         folder = run.member_folder(i)
-        card = saved.card("autoencoder", run.dataset, s, seed, how)
+        card = cards.card("autoencoder", run.dataset, s, seed, how)
         saved.save(folder / saved.DA, model, card)
         write_whole(folder / "results.json", json.dumps(result, indent=2) + "\n")
         if len(params) > 1:

@@ -8,13 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from dae_jax import datasets
-from dae_jax.datasets import Split, checks, image_folder
+from dae_jax.datasets import Split, image_folder
 from dae_jax.errors import InputError
-from dae_jax.runs.saved import Card
+from dae_jax.runs.cards import Card
 
 __all__ = ["NewImages", "load"]
-
-MARGIN = 0.1  # how far floats may lie outside the training images' range, in widths of it
 
 
 class NewImages(NamedTuple):
@@ -67,8 +65,9 @@ def load(
     parts = {name: split for name, split in parts.items() if len(split.images)}
     part = part or ("test" if "test" in parts else "all")
     split = _part(parts, part, source)
-    _check_shape(source, split.images, shape, card, files)
-    _check_values(source, split.images, card)
+    what, n_values = f"images of {source}", split.images.shape[1]
+    card.check_shape(what, n_values, shape, _alike(shape, card.image_shape, files))
+    card.check_values(what, split.images)
     for notice in notices:
         print(notice, file=sys.stderr)
     n = len(split.images)
@@ -106,41 +105,12 @@ def _part(parts: Mapping[str, Split], name: str, source: str) -> Split:
     return parts[name]
 
 
-def _check_shape(
-    source: str, x: np.ndarray, shape: tuple[int, ...] | None, card: Card, files: bool
-) -> None:
-    known = card.image_shape
-    if x.shape[1] == card.pixels and (known is None or shape in (None, known)):
-        return
+def _alike(shape: tuple[int, ...] | None, known: tuple[int, ...] | None, files: bool) -> str:
+    """How to make images like the training images, whose shape is `known`, or is not."""
     if not files:
-        do = "prepare them as the training images were"
-    elif known is None:
-        do = "pass --image-size, with that of the training images"
-    elif len(known) != len(shape or ()):
-        do = "pass --grey to read them as grey" if len(known) == 2 else "convert them to colour"
-    else:
-        do = "leave --image-size out"
-    raise InputError(
-        f"images of {source}",
-        expected=f"{checks.in_words(known, card.pixels)}, as in training",
-        got=checks.in_words(shape, x.shape[1]),
-        do=do,
-    )
-
-
-def _check_values(source: str, x: np.ndarray, card: Card) -> None:
-    kind = "integer" if np.issubdtype(x.dtype, np.integer) else "float"
-    do = "scale them as the training images were, into an .npy file"
-    if kind in card.limits:
-        low, high = card.limits[kind]
-        margin = MARGIN * (high - low) if kind == "float" else 0
-        if low - margin <= x.min() and x.max() <= high + margin:
-            return
-        do = "scale them as the training images were, or clip them"
-    accepted = [f"{name}s in {low:g} to {high:g}" for name, (low, high) in card.limits.items()]
-    raise InputError(
-        f"images of {source}",
-        expected=f"{' or '.join(accepted)}, as in training",
-        got=f"{kind}s in {x.min():g} to {x.max():g}",
-        do=do,
-    )
+        return "prepare them as the training images were"
+    if known is None:
+        return "pass --image-size, with that of the training images"
+    if len(known) != len(shape or ()):
+        return "pass --grey to read them as grey" if len(known) == 2 else "convert them to colour"
+    return "leave --image-size out"

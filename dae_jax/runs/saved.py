@@ -2,154 +2,169 @@
 
 A dA is saved as ``params.safetensors`` with the tensors `W`, `b`, `b_prime` and, if untied,
 `W_prime`; a classifier as ``model.safetensors`` with ``hidden.0.W``, ``hidden.0.b``, ...,
-``top.W``, ``top.b``. The card says which images the model takes and how it was made.
+``top.W``, ``top.b``. The card says which images the model takes, what it computes and how it was
+made; beside it are the version of the format, the equations and a checksum of the tensors.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
+from numpy.typing import ArrayLike, NDArray
 
-from dae_jax import __version__, stacked
+from dae_jax import __version__, autoencoder, evaluation, stacked
 from dae_jax.autoencoder import AnyParams, Params, UntiedParams
-from dae_jax.datasets import Dataset
+from dae_jax.datasets import from_array
 from dae_jax.errors import InputError
 from dae_jax.files import write_whole
-from dae_jax.runs.run import AnySettings, read_settings
-from dae_jax.settings import ladder, pretrain, shared, train
-from dae_jax.settings.shared import Denoising
+from dae_jax.runs.cards import Card, architecture
+from dae_jax.runs.run import read_settings
+from dae_jax.settings import pretrain, train
 from dae_jax.stacked import Classifier, Layer
 
 __all__ = [
     "ACTIVATIONS",
     "CLASSIFIER",
     "DA",
-    "Card",
+    "FORMAT",
     "Model",
-    "above_codes",
-    "card",
+    "checksum",
+    "described",
     "encode",
     "find",
     "load",
     "load_layer",
     "logits",
+    "reconstruct",
     "save",
 ]
 
+_DERIVED = ("format", "architecture", "checksum")  # written beside the card, from model and card
 CLASSIFIER, DA = "model.safetensors", "params.safetensors"
 """The names of the models in a run directory."""
+FORMAT = 2
+"""The version of the format of these files. Cards without a version are of 1, and are read too."""
 ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu}
 """The activations of hidden layers, by the names in the card."""
 
 
-@dataclass(frozen=True)
-class Card:
-    """A model card: the images that a model takes, and how it was trained."""
-
-    kind: Literal["classifier", "autoencoder"]
-    dae_jax: str  # version of this package
-    data: str  # name of the data set
-    image_shape: tuple[int, ...] | None  # (h, w) or (h, w, 3); None if unknown
-    pixels: int
-    integer_pixels: bool | None  # of the training images; None if unknown
-    range: tuple[float, float] | None  # of the training images' pixels; None if unknown
-    pixel_scale: float  # divisor of integer pixels
-    class_names: tuple[str, ...] | None
-    config: dict[str, Any]  # the settings, without the output's
-    seed: int | None
-    denoising: dict[str, Any] | None = None  # how a dA was trained
-    activation: str = "sigmoid"  # of the hidden layers; a name in ACTIVATIONS
-
-    def to_json(self) -> dict[str, Any]:
-        """The card as a dictionary that JSON can hold."""
-        values = asdict(self)
-        if self.denoising is None:
-            del values["denoising"]
-        return values
-
-    @property
-    def source(self) -> Path | None:
-        """The name or path of the training images, if it is known."""
-        name = self.config.get("data", {}).get("data")
-        return None if name is None else Path(name)
-
-    @property
-    def grey(self) -> bool:
-        """Whether training images that were saved in colour were read as grey."""
-        return bool(self.config.get("data", {}).get("grey", False))
-
-    @property
-    def limits(self) -> dict[str, tuple[float, float]]:
-        """The range of pixels that the model takes, for ``"integer"`` or ``"float"`` ones or both.
-
-        A classifier takes pixels as in training. A dA takes all values that its output can
-        reconstruct: any if it is linear, else [0, 1] after scaling.
-        """
-        if self.kind == "classifier":
-            assert self.range is not None
-            low, high = self.range
-            if not self.integer_pixels:
-                return {"float": (low, high)}
-            # every value that a pixel can have, even if no training image had it
-            return {"integer": (min(low, 0), max(high, self.pixel_scale))}
-        if self.denoising is not None and self.denoising["decoder"] == "linear":
-            return {"integer": (-np.inf, np.inf), "float": (-np.inf, np.inf)}
-        return {"integer": (0.0, self.pixel_scale), "float": (0.0, 1.0)}
-
-
 class Model(NamedTuple):
-    """A saved model: its parameters and its card."""
+    """A trained model: its parameters and its card.
+
+    Images are those of an array (n, d), (n, h, w) or (n, h, w, 3), like the training images in size
+    and range; integers are divided by the card's scale, as in training.
+    """
 
     params: AnyParams | Classifier
     card: Card
 
+    def __repr__(self) -> str:
+        """The kind of model and its widths, in words."""
+        name = "classifier" if isinstance(self.params, Classifier) else "dA"
+        return f"<{name} {'-'.join(map(str, self.widths))}, trained on {self.card.data}>"
 
-def card(
-    kind: Literal["classifier", "autoencoder"],
-    dataset: Dataset,
-    settings: AnySettings,
-    seed: int,
-    denoising: Denoising | None = None,
-) -> Card:
-    """The card of a model that was trained on a data set's images.
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The number of pixels, of the units of each hidden layer and, for a classifier, classes."""
+        top = (self.params.top,) if isinstance(self.params, Classifier) else ()
+        return (self.card.pixels, *(layer.W.shape[1] for layer in (*self.layers(), *top)))
 
-    Args:
-        kind: The kind of model.
-        dataset: The data set.
-        settings: The resolved settings of the run.
-        seed: The seed of this member.
-        denoising: How a dA was trained.
-    """
-    images, names = dataset.train.images, None
-    if kind == "classifier":
-        n_classes = dataset.train.n_classes
-        names = dataset.class_names or tuple(str(i) for i in range(n_classes))
-    # Equal models are equal files: without the output's settings, wherever they are written; and a
-    # layer's without those of the fine-tuning after it, which may be resumed for more epochs.
-    others = ("output",) if kind == "classifier" else ("output", "finetuning", "comparison")
-    config = {k: v for k, v in shared.to_json(settings).items() if k not in others}
-    return Card(
-        kind=kind,
-        dae_jax=__version__,
-        data=dataset.name,
-        image_shape=dataset.image_shape,
-        pixels=images.shape[1],
-        integer_pixels=bool(np.issubdtype(images.dtype, np.integer)),
-        range=(float(images.min()), float(images.max())),
-        pixel_scale=settings.data.pixel_scale,
-        class_names=names,
-        config=config,
-        seed=seed,
-        denoising=None if denoising is None else asdict(denoising),
-        activation="relu" if isinstance(settings, ladder.Settings) else "sigmoid",
-    )
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of a classifier's classes.
+
+        Raises:
+            InputError: The model is a dA.
+        """
+        if not isinstance(self.params, Classifier) or self.card.class_names is None:
+            got = "a dA, which knows no classes"
+            raise InputError("model", expected="a classifier", got=got)
+        return self.card.class_names
+
+    def layers(self, k: int | None = None, what: str = "layer") -> tuple[AnyParams | Layer, ...]:
+        """The lowest k hidden layers; all of them if None.
+
+        Args:
+            k: Their number, at least 1.
+            what: The flag or argument that an error names.
+
+        Raises:
+            InputError: There are fewer.
+        """
+        params = self.params
+        layers = params.hidden if isinstance(params, Classifier) else (params,)
+        if k is not None and not 1 <= k <= len(layers):
+            expected = f"1 to {len(layers)}, the hidden layers of the model"
+            raise InputError(what, expected=expected, got=k)
+        return layers[:k]
+
+    def predict(self, images: ArrayLike) -> NDArray[np.str_]:
+        """The names of the most probable classes, (n,).
+
+        Args:
+            images: The images.
+
+        Raises:
+            InputError: The model is a dA, or the images are not like the training images.
+        """
+        return np.array(self.class_names)[self.predict_proba(images).argmax(axis=1)]
+
+    def predict_proba(self, images: ArrayLike) -> Float[np.ndarray, "n classes"]:
+        """The probabilities of the classes, in the order of `class_names`.
+
+        Args:
+            images: See `predict`.
+
+        Raises:
+            InputError: As for `predict`.
+        """
+        assert self.class_names
+        return np.asarray(
+            jax.nn.softmax(self._apply(logits(self.card.activation), self.params, images))
+        )
+
+    def encode(self, images: ArrayLike, layer: int | None = None) -> Float[np.ndarray, "n units"]:
+        """The codes of images in a hidden layer.
+
+        Args:
+            images: See `predict`.
+            layer: 1 is the first layer above the images; the topmost one if None.
+
+        Raises:
+            InputError: There is no such layer, or the images are not like the training images.
+        """
+        return self._apply(encode(self.card.activation), self.layers(layer), images)
+
+    def reconstruct(self, images: ArrayLike) -> Float[np.ndarray, "n pixels"]:
+        """The reconstructions of images by a dA, scaled as the model sees images.
+
+        Args:
+            images: See `predict`.
+
+        Raises:
+            InputError: The model is a classifier, or the images are not like the training images.
+        """
+        if self.card.decoder is None:
+            got = "a classifier, which has no decoder"
+            raise InputError("model", expected="a dA", got=got)
+        return self._apply(reconstruct(self.card.decoder), self.params, images)
+
+    def _apply(self, network: Callable[..., Any], params: Any, images: ArrayLike) -> np.ndarray:
+        """Check images, and apply a network to them in full precision, on any device."""
+        x, shape = from_array(images)
+        do = "prepare them as the training images were"
+        self.card.check_shape("images", x.shape[1], shape, do)
+        self.card.check_values("images", x)
+        with jax.default_matmul_precision("float32"):
+            return evaluation.apply(network, params, x, self.card.pixel_scale)
 
 
 @cache  # the same object for the same name, since JAX compares functions by identity
@@ -164,16 +179,12 @@ def logits(activation: str) -> Callable[..., Any]:
     return partial(stacked.logits, activation=ACTIVATIONS[activation])
 
 
-def above_codes(card: Card, n_inputs: int) -> Card:
-    """The card of a layer whose inputs are the codes of the layer below, not images."""
-    return replace(
-        card,
-        image_shape=None,
-        pixels=n_inputs,
-        integer_pixels=False,
-        range=(0.0, 1.0),
-        pixel_scale=1.0,
-    )
+@cache
+def reconstruct(decoder: str) -> Callable[..., Any]:
+    """`autoencoder.reconstruct`, with or without the last sigmoid: ``"sigmoid"``, ``"linear"``."""
+    if decoder == "sigmoid":
+        return autoencoder.reconstruct
+    return lambda params, x: autoencoder.decode_logits(params, autoencoder.encode(params, x))
 
 
 def save(path: Path, params: AnyParams | Classifier, card: Card) -> Path:
@@ -185,14 +196,35 @@ def save(path: Path, params: AnyParams | Classifier, card: Card) -> Path:
     from safetensors.numpy import save as to_bytes
 
     arrays = {name: np.ascontiguousarray(value) for name, value in _tensors(params).items()}
-    return write_whole(path, to_bytes(arrays, {"dae_jax": json.dumps(card.to_json())}))
+    return write_whole(path, to_bytes(arrays, {"dae_jax": json.dumps(described(params, card))}))
+
+
+def described(params: AnyParams | Classifier, card: Card) -> dict[str, Any]:
+    """The card as it stands in a file: with the format, the equations and the checksum."""
+    about = {"architecture": architecture(params, card), "checksum": checksum(_tensors(params))}
+    return {"format": FORMAT, **card.to_json(), **about}
+
+
+def checksum(tensors: Mapping[str, Any]) -> str:
+    """The SHA-256 of the tensors in the order of their names: of name, type, shape and bytes.
+
+    >>> checksum({"b": np.zeros(2, np.float32)})[:8]
+    '00000000'
+    """
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = np.ascontiguousarray(tensors[name])
+        digest.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode())
+        digest.update(tensor)
+    return digest.hexdigest()
 
 
 def load(path: str | os.PathLike[str]) -> Model:
     """Read a model that `save` wrote, or an earlier version of this package.
 
     Raises:
-        InputError: No such file, no safetensors, other tensors than a model's, or no card.
+        InputError: No such file, no safetensors, a damaged one or one of a newer format, other
+            tensors than a model's, or no card.
     """
     path = Path(path)
     tensors, metadata = _read(path)
@@ -255,7 +287,7 @@ def _card(metadata: Mapping[str, Any]) -> Card:
     def listed(value: Any) -> Any:
         return None if value is None else tuple(value)
 
-    values: dict[str, Any] = dict(metadata)
+    values = {name: value for name, value in metadata.items() if name not in _DERIVED}
     for name in ("image_shape", "range", "class_names"):
         values[name] = listed(values[name])
     if values["kind"] == "classifier" and values["range"] is None:
@@ -302,11 +334,26 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
 
     try:
         with safe_open(path, "numpy") as file:
-            metadata = json.loads((file.metadata() or {}).get("dae_jax", "{}"))
-            names = list(file.keys())
-            return {name: jax.numpy.asarray(file.get_tensor(name)) for name in names}, metadata
-    except (OSError, SafetensorError, ValueError) as error:
+            metadata = dict(json.loads((file.metadata() or {}).get("dae_jax", "{}")))
+            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
         raise InputError(f"cannot read a model from {path}: {error}") from error
+    version = metadata.get("format", 1)
+    if not isinstance(version, int) or version > FORMAT:
+        raise InputError(
+            f"format of {path}",
+            expected=f"at most {FORMAT}, the newest that dae_jax {__version__} knows",
+            got=version,
+            do="upgrade dae_jax",
+        )
+    if metadata.get("checksum", expected := checksum(tensors)) != expected:
+        raise InputError(
+            f"tensors in {path}",
+            expected="those that its checksum is of",
+            got="others",
+            do="the file is damaged or was changed: copy it from its run again",
+        )
+    return {name: jax.numpy.asarray(tensor) for name, tensor in tensors.items()}, metadata
 
 
 def find(run: str, *names: str) -> Path:

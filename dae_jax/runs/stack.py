@@ -20,7 +20,7 @@ from dae_jax.autoencoder import AnyParams
 from dae_jax.datasets import Dataset, Split, checks
 from dae_jax.early_stopping import Best, Patience, Several
 from dae_jax.errors import InputError
-from dae_jax.runs import from_run, saved, shifts, stage
+from dae_jax.runs import cards, from_run, saved, shifts, stage
 from dae_jax.runs import run as runs
 from dae_jax.runs.run import Member, Run
 from dae_jax.runs.stage import Place, Stage
@@ -160,8 +160,8 @@ def pretrain(run: Run[Settings]) -> list[AnyParams] | None:
             return None
         layers.append(trained)
         for i, file in enumerate(files):
-            card = saved.card("autoencoder", run.dataset, s, run.members[i].seed, how)
-            card = card if not k else saved.above_codes(card, trained.W.shape[1])
+            card = cards.card("autoencoder", run.dataset, s, run.members[i].seed, how)
+            card = card if not k else cards.above_codes(card, trained.W.shape[1])
             saved.save(file, training.member(trained, i), card)
     return layers
 

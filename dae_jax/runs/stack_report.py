@@ -13,7 +13,7 @@ from dae_jax.autoencoder import AnyParams
 from dae_jax.datasets import Split
 from dae_jax.figures import plots
 from dae_jax.files import write_whole
-from dae_jax.runs import baselines, estimates, saved
+from dae_jax.runs import baselines, cards, estimates, saved
 from dae_jax.runs.checkpoints import read_metrics
 from dae_jax.runs.run import Run
 from dae_jax.runs.stack import Tuned
@@ -59,7 +59,7 @@ def finish(
     for i, model in enumerate(tuned.models):
         folder, seed = run.member_folder(i), run.members[i].seed
         own = {name: [_of_member(row, i) for row in rows] for name, rows in metrics.items()}
-        card = saved.card("classifier", run.dataset, run.settings, seed)
+        card = cards.card("classifier", run.dataset, run.settings, seed)
         saved.save(folder / saved.CLASSIFIER, model, card)
         logits = saved.logits(card.activation)
         first = training.member(layers, i) if layers else model.hidden[:1]

@@ -8,7 +8,8 @@ import contextlib
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -27,6 +28,7 @@ __all__ = [
     "check_levels",
     "check_resume",
     "check_seeds",
+    "command",
     "differences",
     "flat",
     "from_json",
@@ -282,6 +284,31 @@ def flat(settings: Any) -> dict[str, Any]:
         elif part.name != "output":
             values |= vars(value)
     return values
+
+
+def command(settings: Any, usual: Any, without: Collection[str] = ("output",)) -> str:
+    """The command that makes these settings: its flags are those that differ from the usual ones.
+
+    Args:
+        settings: The settings.
+        usual: Those that the command has without flags, but for its preset.
+        without: Groups of settings whose flags are left out.
+    """
+    words = [f"--preset {settings.preset}"] if hasattr(settings, "preset") else []
+    for part in fields(settings):
+        group = getattr(settings, part.name)
+        if part.name in without or not is_dataclass(group):
+            continue
+        for name, value in vars(group).items():
+            if value == getattr(getattr(usual, part.name), name):
+                continue
+            flag = name.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{flag}" if value else f"--no-{flag}")
+            else:
+                values = value if isinstance(value, tuple) else (value,)
+                words.append(shlex.join([f"--{flag}", *map(str, values)]))
+    return " ".join([settings.prog, *words])
 
 
 def in_words(value: Any) -> str:

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from dae_jax import autoencoder, predict, stacked, transform
 from dae_jax.datasets import Dataset, Split
-from dae_jax.runs import saved
+from dae_jax.runs import cards, saved
 from dae_jax.settings import pretrain, train
 from dae_jax.settings.shared import Denoising
 from helpers import assert_one_line, refused
@@ -37,9 +37,9 @@ MODELS = {
 def test_a_model_and_its_card_come_back_and_equal_ones_are_equal_files(tmp_path, name):
     params, path = MODELS[name], tmp_path / "model.safetensors"
     if name in ("tied", "untied"):
-        card = saved.card("autoencoder", DATA, train.Settings(), 7, HOW)
+        card = cards.card("autoencoder", DATA, train.Settings(), 7, HOW)
     else:
-        card = saved.card("classifier", DATA, pretrain.Settings(), 7)
+        card = cards.card("classifier", DATA, pretrain.Settings(), 7)
     assert saved.save(path, params, card) == path
     model = saved.load(path)
     jax.tree.map(np.testing.assert_array_equal, model.params, params)
@@ -56,9 +56,9 @@ def test_a_model_and_its_card_come_back_and_equal_ones_are_equal_files(tmp_path,
 
 def test_the_card_says_which_images_the_model_takes_and_how_it_was_trained():
     settings = pretrain.Settings().resolved("toy", 9)
-    card = saved.card("classifier", DATA, settings, 7)
+    card = cards.card("classifier", DATA, settings, 7)
     in_grey = replace(settings, data=replace(settings.data, grey=True))
-    assert saved.card("classifier", DATA, in_grey, 7).grey and not card.grey
+    assert cards.card("classifier", DATA, in_grey, 7).grey and not card.grey
     assert (card.kind, card.data, card.image_shape, card.pixels) == (
         "classifier",
         "toy",
@@ -69,11 +69,11 @@ def test_the_card_says_which_images_the_model_takes_and_how_it_was_trained():
     assert card.class_names == ("0", "1", "2") and card.seed == 7
     assert card.source == Path("toy") and "output" not in card.config
     assert "denoising" not in card.to_json()
-    named = saved.card("classifier", DATA._replace(class_names=("a", "b", "c")), settings, 7)
+    named = cards.card("classifier", DATA._replace(class_names=("a", "b", "c")), settings, 7)
     assert named.class_names == ("a", "b", "c")
-    dA = saved.card("autoencoder", DATA, train.Settings(), 7, HOW)
+    dA = cards.card("autoencoder", DATA, train.Settings(), 7, HOW)
     assert dA.class_names is None and dA.denoising == vars(HOW)
-    above = saved.above_codes(dA, 5)
+    above = cards.above_codes(dA, 5)
     assert (above.pixels, above.image_shape, above.limits) == (
         5,
         None,
@@ -87,9 +87,9 @@ def test_the_card_says_which_images_the_model_takes_and_how_it_was_trained():
 def test_a_card_of_a_layer_does_not_depend_on_the_fine_tuning_after_it():
     short = pretrain.Settings()
     long = replace(short, finetuning=replace(short.finetuning, finetune_epochs=99))
-    layers = [saved.card("autoencoder", DATA, settings, 7, HOW) for settings in (short, long)]
+    layers = [cards.card("autoencoder", DATA, settings, 7, HOW) for settings in (short, long)]
     assert layers[0] == layers[1]
-    models = [saved.card("classifier", DATA, settings, 7) for settings in (short, long)]
+    models = [cards.card("classifier", DATA, settings, 7) for settings in (short, long)]
     assert models[0] != models[1]
 
 

@@ -1,0 +1,228 @@
+"""Model cards: which images a model takes, what it computes of them, and how it was trained."""
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from dae_jax import __version__
+from dae_jax.autoencoder import AnyParams, Params
+from dae_jax.datasets import Dataset, checks
+from dae_jax.errors import InputError
+from dae_jax.runs.run import AnySettings
+from dae_jax.settings import ladder, pretrain, shared
+from dae_jax.settings.shared import Denoising
+from dae_jax.stacked import Classifier
+
+__all__ = ["Card", "above_codes", "architecture", "card", "fingerprint"]
+
+MARGIN = 0.1  # how far floats may lie outside the training images' range, in widths of it
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model card: the images that a model takes, and how it was trained."""
+
+    kind: Literal["classifier", "autoencoder"]
+    dae_jax: str  # version of this package
+    data: str  # name of the data set
+    image_shape: tuple[int, ...] | None  # (h, w) or (h, w, 3); None if unknown
+    pixels: int
+    integer_pixels: bool | None  # of the training images; None if unknown
+    range: tuple[float, float] | None  # of the training images' pixels; None if unknown
+    pixel_scale: float  # divisor of integer pixels
+    class_names: tuple[str, ...] | None
+    config: dict[str, Any]  # the settings, without the output's
+    seed: int | None
+    denoising: dict[str, Any] | None = None  # how a dA was trained
+    activation: str = "sigmoid"  # of the hidden layers; "sigmoid" or "relu"
+    data_sha256: str | None = None  # see `fingerprint`
+    command: str | None = None  # that trains it again
+    licence: str | None = None  # of the weights, if their owner has said so
+
+    def to_json(self) -> dict[str, Any]:
+        """The card as a dictionary that JSON can hold."""
+        values = asdict(self)
+        if self.denoising is None:
+            del values["denoising"]
+        return values
+
+    @property
+    def source(self) -> Path | None:
+        """The name or path of the training images, if it is known."""
+        name = self.config.get("data", {}).get("data")
+        return None if name is None else Path(name)
+
+    @property
+    def grey(self) -> bool:
+        """Whether training images that were saved in colour were read as grey."""
+        return bool(self.config.get("data", {}).get("grey", False))
+
+    @property
+    def decoder(self) -> Literal["sigmoid", "linear"] | None:
+        """The output of a dA; None for a classifier, which has no decoder."""
+        if self.kind == "classifier":
+            return None
+        return self.denoising["decoder"] if self.denoising is not None else "sigmoid"
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        """The range of pixels that the model takes, for ``"integer"`` or ``"float"`` ones or both.
+
+        A classifier takes pixels as in training. A dA takes all values that its output can
+        reconstruct: any if it is linear, else [0, 1] after scaling.
+        """
+        if self.kind == "classifier":
+            assert self.range is not None
+            low, high = self.range
+            if not self.integer_pixels:
+                return {"float": (low, high)}
+            # every value that a pixel can have, even if no training image had it
+            return {"integer": (min(low, 0), max(high, self.pixel_scale))}
+        if self.decoder == "linear":
+            return {"integer": (-np.inf, np.inf), "float": (-np.inf, np.inf)}
+        return {"integer": (0.0, self.pixel_scale), "float": (0.0, 1.0)}
+
+    def check_shape(
+        self, what: str, n_values: int, shape: tuple[int, ...] | None, do: str
+    ) -> None:
+        """Check that images have the size of those that the model was trained on.
+
+        Args:
+            what: The images, for the error.
+            n_values: The number of values of each.
+            shape: (h, w) or (h, w, 3); None if it is unknown.
+            do: What to do if not.
+
+        Raises:
+            InputError: They have not.
+        """
+        known = self.image_shape
+        if n_values == self.pixels and (known is None or shape in (None, known)):
+            return
+        expected = f"{checks.in_words(known, self.pixels)}, as in training"
+        raise InputError(what, expected=expected, got=checks.in_words(shape, n_values), do=do)
+
+    def check_values(self, what: str, x: np.ndarray) -> None:
+        """Check that pixels are in the `limits`; floats may lie a little outside.
+
+        Args:
+            what: The images, for the error.
+            x: The images, at least one.
+
+        Raises:
+            InputError: They are not.
+        """
+        kind = "integer" if np.issubdtype(x.dtype, np.integer) else "float"
+        do = "scale them as the training images were, into an .npy file"
+        if kind in self.limits:
+            low, high = self.limits[kind]
+            margin = MARGIN * (high - low) if kind == "float" else 0
+            if low - margin <= x.min() and x.max() <= high + margin:
+                return
+            do = "scale them as the training images were, or clip them"
+        accepted = [f"{name}s in {low:g} to {high:g}" for name, (low, high) in self.limits.items()]
+        expected = f"{' or '.join(accepted)}, as in training"
+        raise InputError(
+            what, expected=expected, got=f"{kind}s in {x.min():g} to {x.max():g}", do=do
+        )
+
+
+def card(
+    kind: Literal["classifier", "autoencoder"],
+    dataset: Dataset,
+    settings: AnySettings,
+    seed: int,
+    denoising: Denoising | None = None,
+) -> Card:
+    """The card of a model that was trained on a data set's images.
+
+    Args:
+        kind: The kind of model.
+        dataset: The data set.
+        settings: The resolved settings of the run.
+        seed: The seed of this member.
+        denoising: How a dA was trained.
+    """
+    images, names = dataset.train.images, None
+    usual: Any = type(settings)()
+    if isinstance(settings, pretrain.Settings):
+        usual = pretrain.PRESETS[settings.preset]
+    if kind == "classifier":
+        n_classes = dataset.train.n_classes
+        names = dataset.class_names or tuple(str(i) for i in range(n_classes))
+    # Equal models are equal files: without the output's settings, wherever they are written; and a
+    # layer's without those of the fine-tuning after it, which may be resumed for more epochs.
+    others = ("output",) if kind == "classifier" else ("output", "finetuning", "comparison")
+    config = {k: v for k, v in shared.to_json(settings).items() if k not in others}
+    return Card(
+        kind=kind,
+        dae_jax=__version__,
+        data=dataset.name,
+        image_shape=dataset.image_shape,
+        pixels=images.shape[1],
+        integer_pixels=bool(np.issubdtype(images.dtype, np.integer)),
+        range=(float(images.min()), float(images.max())),
+        pixel_scale=settings.data.pixel_scale,
+        class_names=names,
+        config=config,
+        seed=seed,
+        denoising=None if denoising is None else asdict(denoising),
+        activation="relu" if isinstance(settings, ladder.Settings) else "sigmoid",
+        data_sha256=fingerprint(dataset),
+        command=shared.command(settings, usual, without=others),
+    )
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """The SHA-256 of the bytes of the training images, (n, d), and of those without labels."""
+    digest = hashlib.sha256(np.ascontiguousarray(dataset.train.images))
+    if dataset.unlabelled is not None:
+        digest.update(np.ascontiguousarray(dataset.unlabelled))
+    return digest.hexdigest()
+
+
+def above_codes(card: Card, n_inputs: int) -> Card:
+    """The card of a layer whose inputs are the codes of the layer below, not images."""
+    return replace(
+        card,
+        image_shape=None,
+        pixels=n_inputs,
+        integer_pixels=False,
+        range=(0.0, 1.0),
+        pixel_scale=1.0,
+    )
+
+
+def architecture(params: AnyParams | Classifier, card: Card) -> list[str]:
+    """The equations of a model with the names of its tensors, for readers without this package.
+
+    Args:
+        params: The model; only the shapes of its tensors are used.
+        card: Its card.
+    """
+    s, shape = card.activation, card.image_shape
+    lines = [
+        f"x = images (n, {card.pixels}) as float32, divided by {card.pixel_scale:g} if they are "
+        "integers",
+    ]
+    if shape is not None:
+        size, mode = checks.in_words(shape[:2], 0), "L" if len(shape) == 2 else "RGB"
+        lines.append(
+            f"images are {checks.in_words(shape, 0)}, row by row; files are read in Pillow's mode "
+            f"{mode} and resized to {size} by its BOX filter"
+        )
+    if isinstance(params, Classifier):
+        y = "x"
+        for k, layer in enumerate(params.hidden):
+            units = layer.W.shape[1]
+            lines.append(f"y{k + 1} = {s}({y} @ hidden.{k}.W + hidden.{k}.b), (n, {units})")
+            y = f"y{k + 1}"
+        lines.append(f"probabilities = softmax({y} @ top.W + top.b), (n, {len(params.top.b)})")
+    else:
+        a = f"y @ {'W.T' if isinstance(params, Params) else 'W_prime'} + b_prime"
+        lines.append(f"y = {s}(x @ W + b), (n, {len(params.b)})")
+        lines.append(f"z = {a if card.decoder == 'linear' else f'sigmoid({a})'}, (n, {card.pixels})")
+    return [*lines, "each W is (inputs, outputs)"]
