@@ -37,6 +37,7 @@ __all__ = [
     "FORMAT",
     "Model",
     "checksum",
+    "decode",
     "described",
     "encode",
     "find",
@@ -45,6 +46,7 @@ __all__ = [
     "logits",
     "reconstruct",
     "save",
+    "tensors",
 ]
 
 _DERIVED = ("format", "architecture", "checksum")  # written beside the card, from model and card
@@ -179,12 +181,15 @@ def logits(activation: str) -> Callable[..., Any]:
     return partial(stacked.logits, activation=ACTIVATIONS[activation])
 
 
+def decode(decoder: str) -> Callable[..., Any]:
+    """`autoencoder.decode`, with or without its sigmoid: ``"sigmoid"`` or ``"linear"``."""
+    return autoencoder.decode if decoder == "sigmoid" else autoencoder.decode_logits
+
+
 @cache
 def reconstruct(decoder: str) -> Callable[..., Any]:
-    """`autoencoder.reconstruct`, with or without the last sigmoid: ``"sigmoid"``, ``"linear"``."""
-    if decoder == "sigmoid":
-        return autoencoder.reconstruct
-    return lambda params, x: autoencoder.decode_logits(params, autoencoder.encode(params, x))
+    """`autoencoder.reconstruct` with that `decode`."""
+    return lambda params, x: decode(decoder)(params, autoencoder.encode(params, x))
 
 
 def save(path: Path, params: AnyParams | Classifier, card: Card) -> Path:
@@ -195,25 +200,25 @@ def save(path: Path, params: AnyParams | Classifier, card: Card) -> Path:
     """
     from safetensors.numpy import save as to_bytes
 
-    arrays = {name: np.ascontiguousarray(value) for name, value in _tensors(params).items()}
+    arrays = {name: np.ascontiguousarray(value) for name, value in tensors(params).items()}
     return write_whole(path, to_bytes(arrays, {"dae_jax": json.dumps(described(params, card))}))
 
 
 def described(params: AnyParams | Classifier, card: Card) -> dict[str, Any]:
     """The card as it stands in a file: with the format, the equations and the checksum."""
-    about = {"architecture": architecture(params, card), "checksum": checksum(_tensors(params))}
+    about = {"architecture": architecture(params, card), "checksum": checksum(tensors(params))}
     return {"format": FORMAT, **card.to_json(), **about}
 
 
-def checksum(tensors: Mapping[str, Any]) -> str:
+def checksum(named: Mapping[str, Any]) -> str:
     """The SHA-256 of the tensors in the order of their names: of name, type, shape and bytes.
 
     >>> checksum({"b": np.zeros(2, np.float32)})[:8]
     '00000000'
     """
     digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = np.ascontiguousarray(tensors[name])
+    for name in sorted(named):
+        tensor = np.ascontiguousarray(named[name])
         digest.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode())
         digest.update(tensor)
     return digest.hexdigest()
@@ -254,7 +259,7 @@ def load_layer(path: str | os.PathLike[str]) -> AnyParams:
     return params
 
 
-def _tensors(params: AnyParams | Classifier) -> dict[str, Any]:
+def tensors(params: AnyParams | Classifier) -> dict[str, Any]:
     """The tensors of a model by name."""
     if not isinstance(params, Classifier):
         return params._asdict()
@@ -267,7 +272,7 @@ def _tensors(params: AnyParams | Classifier) -> dict[str, Any]:
 
 
 def _params(tensors: Mapping[str, Array], path: Path) -> AnyParams | Classifier:
-    """The model that `_tensors` took apart."""
+    """The model that `tensors` took apart."""
     for kind in (Params, UntiedParams):
         if set(tensors) == set(kind._fields):
             return kind(**tensors)

@@ -1,0 +1,64 @@
+"""``python -m dae_jax.export``: a trained model as a program for other runtimes, in one file."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+from dae_jax import console, files
+from dae_jax.settings import shared
+
+__all__ = ["Settings", "cli", "main"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Export a model of python -m dae_jax.pretrain, or a dA of dae_jax.train, to another runtime.
+
+    For example:  python -m dae_jax.export runs/mine --to onnx --out model.onnx
+    """
+
+    prog: ClassVar[str] = "python -m dae_jax.export"
+
+    run: Positional[Annotated[str, arg(metavar="RUN")]] = tyro.MISSING
+    """The run directory of the model, or its .safetensors file."""
+    to: Annotated[Literal["onnx", "stablehlo", "torch"], arg(metavar="onnx|stablehlo|torch")] = (
+        tyro.MISSING
+    )
+    """ONNX, for onnxruntime and others; StableHLO, for jax.export.deserialize; or a program of
+    torch.export, for torch.export.load. Images (n, pixels) go in, as in training; scaling is
+    inside. Out come the probabilities of a classifier, or the codes and reconstructions of a dA."""
+    out: Annotated[str, arg(metavar="FILE")] = tyro.MISSING
+    """The file."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parse, load, export, write.
+
+    Raises:
+        InputError: A mistake that the user can correct.
+    """
+    settings = shared.parse(Settings, argv)
+    console.set_up_jax("float32", 1)
+
+    from dae_jax.runs import exporting, saved
+
+    model = saved.load(saved.find(settings.run, saved.CLASSIFIER, saved.DA))
+    path = files.write_whole(settings.out, exporting.FORMATS[settings.to](model))
+    size, inputs = path.stat().st_size / 1e6, exporting.input_type(model)
+    outputs = ", ".join(exporting.outputs(model))
+    print(f"{path}  {size:.1f} MB: images (n, {model.card.pixels}) of {inputs} to {outputs}")
+
+
+def cli() -> int:
+    """The console script ``dae-jax-export``."""
+    return console.run(main)
+
+
+if __name__ == "__main__":
+    sys.exit(cli())

@@ -1,0 +1,195 @@
+"""Trained models as programs of other runtimes: ONNX, StableHLO and PyTorch.
+
+Each takes images (n, d) for any n, of the training images' type, scales them, and returns the
+probabilities of a classifier (n, K), or the codes and the reconstructions of a dA.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dae_jax import autoencoder
+from dae_jax.autoencoder import Params
+from dae_jax.errors import require
+from dae_jax.runs import saved
+from dae_jax.runs.saved import Model
+from dae_jax.stacked import Classifier
+
+__all__ = [
+    "FORMATS",
+    "Step",
+    "input_type",
+    "outputs",
+    "steps",
+    "to_onnx",
+    "to_stablehlo",
+    "to_torch",
+]
+
+OPSET, IR = 17, 8  # of ONNX 1.12, 2022, so that older runtimes take the file too
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+
+
+class Step(NamedTuple):
+    """One layer of a program, ``output = activation(input @ W + b)``, on the layer before it."""
+
+    W: str
+    b: str
+    transposed: bool  # whether it is W.T
+    activation: str  # "linear", "sigmoid", "relu" or "softmax"
+    output: str
+
+
+def steps(model: Model) -> list[Step]:
+    """The layers of a program, in order, by the names of their tensors."""
+    card, params = model.card, model.params
+    if isinstance(params, Classifier):
+        hidden = [
+            Step(f"hidden.{k}.W", f"hidden.{k}.b", False, card.activation, f"codes.{k + 1}")
+            for k in range(len(params.hidden))
+        ]
+        return [*hidden, Step("top.W", "top.b", False, "softmax", "probabilities")]
+    tied = isinstance(params, Params)
+    return [
+        Step("W", "b", False, card.activation, "codes"),
+        Step("W" if tied else "W_prime", "b_prime", tied, str(card.decoder), "reconstructions"),
+    ]
+
+
+def outputs(model: Model) -> dict[str, int]:
+    """The names of what a program returns, and the numbers of columns."""
+    if isinstance(model.params, Classifier):
+        return {"probabilities": model.widths[-1]}
+    return {"codes": model.widths[-1], "reconstructions": model.widths[0]}
+
+
+def input_type(model: Model) -> str:
+    """The type of the images: ``"uint8"``, ``"int32"`` or ``"float32"``.
+
+    Floats are not divided: if it is unknown what a dA was trained on, its images have to be scaled.
+    """
+    if not model.card.integer_pixels or model.card.range is None:
+        return "float32"
+    low, high = model.card.range
+    return "uint8" if low >= 0 and high <= 255 else "int32"
+
+
+def to_onnx(model: Model) -> bytes:
+    """The model as an ONNX file, whose metadata is the card.
+
+    Raises:
+        InputError: ONNX is not installed.
+    """
+    require("onnx", "export")
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    kinds = {"sigmoid": "Sigmoid", "relu": "Relu", "softmax": "Softmax", "linear": "Identity"}
+    arrays = {name: np.asarray(value) for name, value in saved.tensors(model.params).items()}
+    nodes, x, kind = [], "images", input_type(model)
+    if kind != "float32":
+        arrays["scale"] = np.asarray(model.card.pixel_scale, np.float32)
+        nodes.append(helper.make_node("Cast", [x], ["floats"], to=TensorProto.FLOAT))
+        nodes.append(helper.make_node("Div", ["floats", "scale"], [x := "scaled"]))
+    for W, b, transposed, activation, y in steps(model):
+        nodes.append(helper.make_node("Gemm", [x, W, b], [f"{y}.a"], transB=int(transposed)))
+        nodes.append(helper.make_node(kinds[activation], [f"{y}.a"], [x := y]))
+
+    def described(name: str, dtype: str, columns: int) -> onnx.ValueInfoProto:
+        tensor_type = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        return helper.make_tensor_value_info(name, tensor_type, ["n", columns])
+
+    graph = helper.make_graph(
+        nodes,
+        "dae_jax",
+        [described("images", kind, model.card.pixels)],
+        [described(name, "float32", columns) for name, columns in outputs(model).items()],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    opset = [helper.make_opsetid("", OPSET)]
+    program = helper.make_model(graph, producer_name="dae_jax", opset_imports=opset, ir_version=IR)
+    helper.set_model_props(program, {"dae_jax": _card(model)})
+    onnx.checker.check_model(program, full_check=True)
+    return program.SerializeToString(deterministic=True)
+
+
+def to_stablehlo(model: Model) -> bytes:
+    """The model as a serialised `jax.export.Exported`, for all platforms.
+
+    Raises:
+        InputError: The library that `jax.export` serialises with is not installed.
+    """
+    require("flatbuffers", "export")
+    from jax import export
+
+    card, params = model.card, model.params
+
+    def network(images: Any) -> Any:
+        x = autoencoder.pixels(images, card.pixel_scale)
+        if isinstance(params, Classifier):
+            return jax.nn.softmax(saved.logits(card.activation)(params, x))
+        y = autoencoder.encode(params, x)
+        return y, saved.decode(str(card.decoder))(params, y)
+
+    (n,) = export.symbolic_shape("n")
+    images = jax.ShapeDtypeStruct((n, card.pixels), input_type(model))
+    with jax.default_matmul_precision("float32"):
+        program = export.export(jax.jit(network), platforms=PLATFORMS)(images)
+    return bytes(program.serialize())
+
+
+def to_torch(model: Model) -> bytes:
+    """The model as a program of `torch.export`, with the card as the extra file ``dae_jax.json``.
+
+    Raises:
+        InputError: PyTorch is not installed.
+    """
+    require("torch", "torch")
+    import torch
+
+    scale = None if input_type(model) == "float32" else model.card.pixel_scale
+    kinds: dict[str, Callable[[Any], Any]] = {
+        "sigmoid": torch.sigmoid,
+        "relu": torch.relu,
+        "softmax": lambda a: torch.softmax(a, dim=1),
+        "linear": lambda a: a,
+    }
+
+    class Program(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for name, value in saved.tensors(model.params).items():
+                self.register_buffer(name.replace(".", "_"), torch.from_numpy(np.array(value)))
+
+        def forward(self, images: torch.Tensor) -> Any:
+            y = images if scale is None else images.to(torch.float32) / scale
+            results = {}
+            for name_W, name_b, transposed, activation, output in steps(model):
+                W, b = (getattr(self, name.replace(".", "_")) for name in (name_W, name_b))
+                y = results[output] = kinds[activation](y @ (W.T if transposed else W) + b)
+            wanted = tuple(results[name] for name in outputs(model))
+            return wanted if len(wanted) > 1 else wanted[0]
+
+    images = torch.zeros(2, model.card.pixels, dtype=getattr(torch, input_type(model)))
+    program = torch.export.export(
+        Program().eval(), (images,), dynamic_shapes=({0: torch.export.Dim("n")},)
+    )
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={"dae_jax.json": _card(model)})
+    return content.getvalue()
+
+
+def _card(model: Model) -> str:
+    return json.dumps(saved.described(*model))
+
+
+FORMATS: dict[str, Callable[[Model], bytes]] = {
+    "onnx": to_onnx,
+    "stablehlo": to_stablehlo,
+    "torch": to_torch,
+}
+"""The exports by the names that the command takes."""
