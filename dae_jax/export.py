@@ -50,9 +50,9 @@ def main(argv: Sequence[str]) -> None:
 
     model = saved.load(saved.find(settings.run, saved.CLASSIFIER, saved.DA))
     path = files.write_whole(settings.out, exporting.FORMATS[settings.to](model))
-    size, inputs = path.stat().st_size / 1e6, exporting.input_type(model)
-    outputs = ", ".join(exporting.outputs(model))
-    print(f"{path}  {size:.1f} MB: images (n, {model.card.pixels}) of {inputs} to {outputs}")
+    images = f"images (n, {model.card.pixels}) of {exporting.input_type(model)}"
+    outputs = " and ".join(exporting.outputs(model))
+    print(f"{path}  {path.stat().st_size / 1e3:,.0f} kB: {images} to {outputs}")
 
 
 def cli() -> int:

@@ -14,7 +14,6 @@ import numpy as np
 from tyro.conf import arg
 
 from dae_jax import console, files
-from dae_jax.errors import InputError
 from dae_jax.settings import shared
 from dae_jax.settings.new_images import ModelAndImages
 

@@ -51,7 +51,7 @@ GROUPS = (
         "commands",
         "Commands",
         "python -m dae_jax.NAME",
-        ("__main__", "train", "pretrain", "predict", "transform", "reproduce"),
+        ("__main__", "train", "pretrain", "predict", "transform", "export", "reproduce"),
     ),
     Group(
         "shared_ground",

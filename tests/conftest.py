@@ -182,3 +182,18 @@ def models_here(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a stack and a dA that were trained on real digits, and with other digits."""
+    return trained_models.train_on_digits(tmp_path_factory)
+
+
+@pytest.fixture
+def digits_here(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory with links to the runs and the digits of `digits`."""
+    for name in ("runs", "new_images.npy"):
+        (tmp_path / name).symlink_to(digits / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -105,6 +105,8 @@ def undocumented(body, prefix=""):
     for node in body:
         if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name.startswith("_"):
             continue
+        if "overload" in map(ast.unparse, node.decorator_list):
+            continue  # the implementation has it
         if not ast.get_docstring(node):
             names.append(prefix + node.name)
         if isinstance(node, ast.ClassDef):

@@ -19,9 +19,11 @@ def test_every_public_name_is_there_and_listed():
 
 def test_names_are_those_of_their_modules():
     from dae_jax import datasets, errors, evaluation, figures, training
+    from dae_jax.runs import data_or_model
 
     for module, names in (
-        (datasets, ("load", "Dataset", "Split")),
+        (datasets, ("Dataset", "Split")),
+        (data_or_model, ("load",)),
         (training, ("fit", "bind", "optimiser", "start_state")),
         (figures, ("tile_raster_images",)),
         (evaluation, ("apply",)),

@@ -18,13 +18,14 @@ DISTRIBUTIONS = packages_distributions()
 
 # Where there are imports, and the extras that they may count on.
 PLACES = {
-    "dae_jax": ("experiments", "tutorials"),
+    "dae_jax": ("experiments", "export", "torch", "tutorials"),
     "tests": ("test",),
     "docs": ("docs",),
     "benchmarks": ("bench", "experiments"),
     "noxfile.py": ("dev",),
 }
 NOT_IMPORTED = {
+    "flatbuffers": "what jax.export serialises with",
     "furo": "the site's theme, named in docs/conf.py",
     "import-linter": "a command",
     "ipykernel": "what runs the cells of a page",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dae_jax import predict, reproduce, transform
+from dae_jax import export, predict, reproduce, transform
 from dae_jax.experiments.claims import Reproduced, prediction_interval
 from dae_jax.settings import ladder, pretrain, shared, train
 from helpers import ROOT, read_json
@@ -34,6 +34,7 @@ def test_the_readme_has_commands_of_every_kind():
         "pretrain",
         "predict",
         "transform",
+        "export",
         "reproduce",
     }
 
@@ -46,6 +47,7 @@ def test_the_commands_in_the_readme_parse(name, flags):
         "reproduce": reproduce.Settings,
         "predict": predict.Settings,
         "transform": transform.Settings,
+        "export": export.Settings,
     }
     if "--help" in flags:
         return

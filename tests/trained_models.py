@@ -48,6 +48,34 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def train_on_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train a stack and a dA on a few of MNIST's digits.
+
+    Returns:
+        The folder of the runs ``runs/mine`` and ``runs/da`` and of ``new_images.npy``.
+    """
+    from dae_jax import console, datasets, pretrain
+    from dae_jax import train as dae_train
+    from dae_jax.runs import stack_report
+
+    folder = tmp_path_factory.mktemp("digits")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.chdir(folder)
+        patch.setattr(stack_report, "_save", lambda *_: [])
+        patch.setattr(stack_report, "_baselines", lambda *_: [])
+        digits = datasets.load("mnist-sample")
+        images, labels = digits.train
+        np.savez("few.npz", x=images[:500].reshape(-1, 28, 28), y=labels[:500])
+        np.save("new_images.npy", digits.test.images[:60].reshape(-1, 28, 28))
+        for main, run, *flags in (
+            (pretrain.main, "runs/mine", *STACK),
+            (dae_train.main, "runs/da", "--n-hidden", "7", "--epochs", "1"),
+        ):
+            assert console.run(main, ["--data", "few.npz", "--run-dir", run, *flags]) == 0
+    return folder
+
+
 def picture(path: Path, values: np.ndarray) -> None:
     """Write an image file."""
     path.parent.mkdir(parents=True, exist_ok=True)

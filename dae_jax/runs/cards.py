@@ -85,9 +85,7 @@ class Card:
             return {"integer": (-np.inf, np.inf), "float": (-np.inf, np.inf)}
         return {"integer": (0.0, self.pixel_scale), "float": (0.0, 1.0)}
 
-    def check_shape(
-        self, what: str, n_values: int, shape: tuple[int, ...] | None, do: str
-    ) -> None:
+    def check_shape(self, what: str, n_values: int, shape: tuple[int, ...] | None, do: str) -> None:
         """Check that images have the size of those that the model was trained on.
 
         Args:
@@ -178,9 +176,9 @@ def card(
 
 def fingerprint(dataset: Dataset) -> str:
     """The SHA-256 of the bytes of the training images, (n, d), and of those without labels."""
-    digest = hashlib.sha256(np.ascontiguousarray(dataset.train.images))
+    digest = hashlib.sha256(np.ascontiguousarray(dataset.train.images).data)
     if dataset.unlabelled is not None:
-        digest.update(np.ascontiguousarray(dataset.unlabelled))
+        digest.update(np.ascontiguousarray(dataset.unlabelled).data)
     return digest.hexdigest()
 
 
@@ -224,5 +222,7 @@ def architecture(params: AnyParams | Classifier, card: Card) -> list[str]:
     else:
         a = f"y @ {'W.T' if isinstance(params, Params) else 'W_prime'} + b_prime"
         lines.append(f"y = {s}(x @ W + b), (n, {len(params.b)})")
-        lines.append(f"z = {a if card.decoder == 'linear' else f'sigmoid({a})'}, (n, {card.pixels})")
+        lines.append(
+            f"z = {a if card.decoder == 'linear' else f'sigmoid({a})'}, (n, {card.pixels})"
+        )
     return [*lines, "each W is (inputs, outputs)"]

@@ -18,8 +18,8 @@ from dae_jax.errors import InputError
 from dae_jax.figures import plots
 from dae_jax.files import writable_folder, write_whole
 from dae_jax.objectives import AnyArray
-from dae_jax.runs import run as runs
 from dae_jax.runs import cards, saved, stage
+from dae_jax.runs import run as runs
 from dae_jax.runs.checkpoints import write_metrics
 from dae_jax.runs.run import Member, Run
 from dae_jax.settings import shared

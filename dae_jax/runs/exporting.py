@@ -171,8 +171,8 @@ def to_torch(model: Model) -> bytes:
             for name_W, name_b, transposed, activation, output in steps(model):
                 W, b = (getattr(self, name.replace(".", "_")) for name in (name_W, name_b))
                 y = results[output] = kinds[activation](y @ (W.T if transposed else W) + b)
-            wanted = tuple(results[name] for name in outputs(model))
-            return wanted if len(wanted) > 1 else wanted[0]
+            first, *others = (results[name] for name in outputs(model))
+            return (first, *others) if others else first
 
     images = torch.zeros(2, model.card.pixels, dtype=getattr(torch, input_type(model)))
     program = torch.export.export(

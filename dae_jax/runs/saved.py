@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Array, Float, Shaped
+from numpy.typing import ArrayLike
 
 from dae_jax import __version__, autoencoder, evaluation, stacked
 from dae_jax.autoencoder import AnyParams, Params, UntiedParams
@@ -75,7 +75,7 @@ class Model(NamedTuple):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The number of pixels, of the units of each hidden layer and, for a classifier, classes."""
+        """The number of pixels, of units of each hidden layer and, for a classifier, of classes."""
         top = (self.params.top,) if isinstance(self.params, Classifier) else ()
         return (self.card.pixels, *(layer.W.shape[1] for layer in (*self.layers(), *top)))
 
@@ -108,7 +108,7 @@ class Model(NamedTuple):
             raise InputError(what, expected=expected, got=k)
         return layers[:k]
 
-    def predict(self, images: ArrayLike) -> NDArray[np.str_]:
+    def predict(self, images: ArrayLike) -> Shaped[np.ndarray, "n"]:
         """The names of the most probable classes, (n,).
 
         Args:
@@ -220,7 +220,7 @@ def checksum(named: Mapping[str, Any]) -> str:
     for name in sorted(named):
         tensor = np.ascontiguousarray(named[name])
         digest.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode())
-        digest.update(tensor)
+        digest.update(tensor.data)
     return digest.hexdigest()
 
 
@@ -348,7 +348,7 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         raise InputError(
             f"format of {path}",
             expected=f"at most {FORMAT}, the newest that dae_jax {__version__} knows",
-            got=version,
+            got=repr(version),
             do="upgrade dae_jax",
         )
     if metadata.get("checksum", expected := checksum(tensors)) != expected:

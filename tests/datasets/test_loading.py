@@ -236,6 +236,18 @@ def test_integers_are_pixels_and_floats_are_taken_as_they_are(npz, values, dtype
     assert images[0].tolist() == values
 
 
+@pytest.mark.parametrize("shape", [(3, 4), (3, 2, 2), (3, 2, 2, 3), (3, 2, 2, 1)])
+def test_an_array_becomes_images_as_a_file_of_it_does(shape, npz):
+    x = np.arange(np.prod(shape)).reshape(shape)
+    images, image_shape = datasets.from_array(x)
+    np.savez(npz, x=x)
+    loaded = datasets.load(npz, valid_fraction=0)
+    np.testing.assert_array_equal(images, loaded.train.images)
+    assert images.dtype == loaded.train.images.dtype == np.uint8
+    assert image_shape == (loaded.image_shape if x.ndim > 2 else None)
+    refused(lambda: datasets.from_array(x[0, 0], "them"), "them: expected numbers of shape (n, d)")
+
+
 def test_training_and_test_images_get_the_same_type(npz):
     data = datasets.load(save(npz, x_train=np.zeros((9, 4), int), x_test=np.full((2, 4), 999)))
     assert data.train.images.dtype == data.test.images.dtype == np.int32

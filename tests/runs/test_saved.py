@@ -1,8 +1,8 @@
 """Saved models: parameters and card come back, older files still load, others are refused."""
 
+import hashlib
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -16,8 +16,15 @@ from dae_jax.datasets import Dataset, Split
 from dae_jax.runs import cards, saved
 from dae_jax.settings import pretrain, train
 from dae_jax.settings.shared import Denoising
-from helpers import assert_one_line, refused
-from trained_models import copy_run, floats_card, save_classifier, write_sweep, written
+from helpers import assert_one_line, refused, sigmoid
+from trained_models import (
+    copy_run,
+    numpy_probabilities,
+    own,
+    save_classifier,
+    write_sweep,
+    written,
+)
 
 PIXELS = np.random.default_rng(0).integers(0, 200, (9, 12), np.uint8)
 LABELS = np.arange(9, dtype=np.int32) % 3
@@ -54,54 +61,112 @@ def test_a_model_and_its_card_come_back_and_equal_ones_are_equal_files(tmp_path,
         refused(lambda: saved.load_layer(path), "expected the tensors of a dA", "a classifier")
 
 
-def test_the_card_says_which_images_the_model_takes_and_how_it_was_trained():
-    settings = pretrain.Settings().resolved("toy", 9)
-    card = cards.card("classifier", DATA, settings, 7)
-    in_grey = replace(settings, data=replace(settings.data, grey=True))
-    assert cards.card("classifier", DATA, in_grey, 7).grey and not card.grey
-    assert (card.kind, card.data, card.image_shape, card.pixels) == (
-        "classifier",
-        "toy",
-        (3, 4),
-        12,
+def stored(path: str | Path) -> tuple[dict, dict]:
+    """The tensors and the card as they stand in a file."""
+    with safe_open(path, "numpy") as file:
+        return load_file(path), json.loads(file.metadata()["dae_jax"])
+
+
+def test_a_file_holds_its_format_its_equations_and_a_checksum_of_its_tensors(tmp_path):
+    path = tmp_path / "model.safetensors"
+    saved.save(path, MODELS["classifier"], cards.card("classifier", DATA, pretrain.Settings(), 7))
+    tensors, card = stored(path)
+    assert card["format"] == saved.FORMAT and card["licence"] is None
+    assert card["architecture"] == saved.described(*saved.load(path))["architecture"]
+    lines = (f"{name} float32 {t.shape}\n".encode() + t.tobytes() for name, t in tensors.items())
+    assert card["checksum"] == hashlib.sha256(b"".join(lines)).hexdigest()  # names are in order
+    other = tensors | {"top.b": tensors["top.b"] + 1}
+    assert saved.checksum(other) != saved.checksum(tensors)
+    assert saved.checksum(tensors | {"top.b": tensors["top.b"].view("i4")}) != card["checksum"]
+
+
+@pytest.mark.parametrize("read", [saved.load, saved.load_layer])
+def test_a_damaged_file_and_one_of_a_newer_format_are_refused(tmp_path, read):
+    path = tmp_path / "layer.safetensors"
+    saved.save(path, MODELS["tied"], cards.card("autoencoder", DATA, train.Settings(), 7, HOW))
+    tensors, card = stored(path)
+    content = path.read_bytes()
+    for at in (-1, -99):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[len(content) + at + 1 :])
+        refused(lambda: read(path), "tensors in", path.name, "checksum", "copy it from its run")
+    for version in (saved.FORMAT + 1, "two", None):
+        save_file(tensors, path, {"dae_jax": json.dumps(card | {"format": version, "new": 1})})
+        words = f"format of {path}: expected at most {saved.FORMAT}", f"got {version!r}; upgrade"
+        refused(lambda: read(path), *words)
+    for metadata in ("3", "[1]", "null", "{"):
+        save_file(tensors, path, {"dae_jax": metadata})
+        refused(lambda: read(path), f"cannot read a model from {path}")
+
+
+def test_cards_from_before_there_was_a_format_are_read(tmp_path):
+    path = tmp_path / "model.safetensors"
+    saved.save(path, MODELS["classifier"], cards.card("classifier", DATA, pretrain.Settings(), 7))
+    tensors, card = stored(path)
+    new = {"format", "architecture", "checksum", "data_sha256", "command", "licence"}
+    old = {name: value for name, value in card.items() if name not in new}
+    save_file(tensors, path, {"dae_jax": json.dumps(old)})
+    model = saved.load(path)
+    assert (model.card.command, model.card.data_sha256, model.card.licence) == (None,) * 3
+    assert model.predict(PIXELS).shape == (9,)
+
+
+# ---- a model as an object --------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("models_here")
+def test_a_model_gives_what_the_commands_give_for_arrays_of_any_layout(call):
+    x = own("x_test")
+    model = saved.load("stack/model.safetensors")
+    probabilities = model.predict_proba(x)
+    np.testing.assert_allclose(probabilities, numpy_probabilities("stack", x), rtol=5e-6)
+    call(predict.main, "stack", "own.npz")
+    rows = [line.split(",") for line in Path("predictions.csv").read_text().splitlines()[1:]]
+    assert [row[1] for row in rows] == list(model.predict(x))
+    assert [row[3:] for row in rows] == [[f"{p:.6g}" for p in row] for row in probabilities]
+    for layer in (1, 2, None):
+        call(transform.main, "stack", "own.npz", *(["--layer", layer] if layer else []))
+        np.testing.assert_array_equal(model.encode(x, layer), np.load("codes.npy"))
+    for same in (x.reshape(30, 48), x[..., None], x.astype(np.int64), x.tolist()):
+        np.testing.assert_array_equal(model.predict_proba(same), probabilities)
+    assert repr(model) == "<classifier 48-12-8-3, trained on own>"
+    assert list(saved.load("pets_run/model.safetensors").predict(np.zeros((1, 20), "u1"))) in (
+        ["cat"],
+        ["dog, wet"],
     )
-    assert card.integer_pixels and card.range == (PIXELS.min(), PIXELS.max())
-    assert card.class_names == ("0", "1", "2") and card.seed == 7
-    assert card.source == Path("toy") and "output" not in card.config
-    assert "denoising" not in card.to_json()
-    named = cards.card("classifier", DATA._replace(class_names=("a", "b", "c")), settings, 7)
-    assert named.class_names == ("a", "b", "c")
-    dA = cards.card("autoencoder", DATA, train.Settings(), 7, HOW)
-    assert dA.class_names is None and dA.denoising == vars(HOW)
-    above = cards.above_codes(dA, 5)
-    assert (above.pixels, above.image_shape, above.limits) == (
-        5,
-        None,
-        {
-            "integer": (0, 1),
-            "float": (0, 1),
-        },
-    )
 
 
-def test_a_card_of_a_layer_does_not_depend_on_the_fine_tuning_after_it():
-    short = pretrain.Settings()
-    long = replace(short, finetuning=replace(short.finetuning, finetune_epochs=99))
-    layers = [cards.card("autoencoder", DATA, settings, 7, HOW) for settings in (short, long)]
-    assert layers[0] == layers[1]
-    models = [cards.card("classifier", DATA, settings, 7) for settings in (short, long)]
-    assert models[0] != models[1]
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("decoder", ["sigmoid", "linear"])
+def test_a_da_reconstructs_as_it_was_trained(tied, decoder):
+    how = Denoising(0.3, "masking", "squared-error", decoder)
+    params = MODELS["tied" if tied else "untied"]
+    model = saved.Model(params, cards.card("autoencoder", DATA, train.Settings(), 7, how))
+    W, b, b_prime = (np.asarray(part, np.float64) for part in params[:3])
+    a = sigmoid(PIXELS / 255 @ W + b) @ (W.T if tied else np.asarray(params[3])) + b_prime
+    z = sigmoid(a) if decoder == "sigmoid" else a
+    np.testing.assert_allclose(model.reconstruct(PIXELS), z, rtol=1e-5, atol=1e-6)
+    assert repr(model) == "<dA 12-5, trained on toy>"
 
 
-def test_the_limits_of_pixels_are_those_of_training_or_of_the_decoder():
-    card = floats_card(range=(-3.0, 2.0))
-    assert card.limits == {"float": (-3, 2)}
-    assert replace(card, integer_pixels=True).limits == {"integer": (-3, 255)}
-    assert replace(card, integer_pixels=True, range=(9.0, 300.0)).limits == {"integer": (0, 300)}
-    dA = replace(card, kind="autoencoder", denoising=vars(HOW))
-    assert dA.limits == {"integer": (0, 255), "float": (0, 1)}
-    linear = replace(dA, denoising=vars(HOW) | {"decoder": "linear"})
-    assert linear.limits == dict.fromkeys(("integer", "float"), (-np.inf, np.inf))
+@pytest.mark.usefixtures("models_here")
+def test_what_a_model_cannot_do_and_images_of_another_kind_are_refused():
+    stack, dA = (saved.load(f"{run}.safetensors") for run in ("stack/model", "da/params"))
+    x = own("x_test")
+    refused(lambda: dA.predict(x), "expected a classifier, got a dA, which knows no classes")
+    refused(lambda: stack.reconstruct(x), "expected a dA, got a classifier, which has no decoder")
+    refused(lambda: stack.encode(x, 3), "layer: expected 1 to 2, the hidden layers of the model")
+    for images, words in (
+        (x.transpose(0, 2, 1), "images: expected 8 x 6, as in training, got 6 x 8; prepare them"),
+        (x[:, :7], "got 7 x 6"),
+        (x[0, 0], "images: expected numbers of shape (n, d)"),
+        (x / 255, "images: expected integers in 0 to 255, as in training, got floats in 0 to 1"),
+        (x.astype(int) * 2, "integers in 0 to 510; scale them"),
+        (x * np.nan, "images: expected finite numbers"),
+        (x[:0], "images: expected at least one image"),
+        (x.astype(str), "images: expected numbers"),
+    ):
+        for use in (stack.predict, stack.predict_proba, stack.encode):
+            refused(lambda use=use, images=images: use(images), words)
 
 
 # ---- runs of the commands --------------------------------------------------------------------
