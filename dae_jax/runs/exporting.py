@@ -89,7 +89,7 @@ def to_onnx(model: Model) -> bytes:
     from onnx import TensorProto, helper, numpy_helper
 
     kinds = {"sigmoid": "Sigmoid", "relu": "Relu", "softmax": "Softmax", "linear": "Identity"}
-    arrays = {name: np.asarray(value) for name, value in saved.tensors(model.params).items()}
+    arrays = {name: np.asarray(value) for name, value in saved.named_tensors(model.params).items()}
     nodes, x, kind = [], "images", input_type(model)
     if kind != "float32":
         arrays["scale"] = np.asarray(model.card.pixel_scale, np.float32)
@@ -162,7 +162,7 @@ def to_torch(model: Model) -> bytes:
     class Program(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            for name, value in saved.tensors(model.params).items():
+            for name, value in saved.named_tensors(model.params).items():
                 self.register_buffer(name.replace(".", "_"), torch.from_numpy(np.array(value)))
 
         def forward(self, images: torch.Tensor) -> Any:

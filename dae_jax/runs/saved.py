@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,9 +45,9 @@ __all__ = [
     "load",
     "load_layer",
     "logits",
+    "named_tensors",
     "reconstruct",
     "save",
-    "tensors",
 ]
 
 _DERIVED = ("format", "architecture", "checksum")  # written beside the card, from model and card
@@ -200,25 +201,28 @@ def save(path: Path, params: AnyParams | Classifier, card: Card) -> Path:
     """
     from safetensors.numpy import save as to_bytes
 
-    arrays = {name: np.ascontiguousarray(value) for name, value in tensors(params).items()}
+    arrays = {name: np.ascontiguousarray(value) for name, value in named_tensors(params).items()}
     return write_whole(path, to_bytes(arrays, {"dae_jax": json.dumps(described(params, card))}))
 
 
 def described(params: AnyParams | Classifier, card: Card) -> dict[str, Any]:
     """The card as it stands in a file: with the format, the equations and the checksum."""
-    about = {"architecture": architecture(params, card), "checksum": checksum(tensors(params))}
+    about = {
+        "architecture": architecture(params, card),
+        "checksum": checksum(named_tensors(params)),
+    }
     return {"format": FORMAT, **card.to_json(), **about}
 
 
-def checksum(named: Mapping[str, Any]) -> str:
+def checksum(tensors: Mapping[str, Any]) -> str:
     """The SHA-256 of the tensors in the order of their names: of name, type, shape and bytes.
 
     >>> checksum({"b": np.zeros(2, np.float32)})[:8]
-    '00000000'
+    '428f095c'
     """
     digest = hashlib.sha256()
-    for name in sorted(named):
-        tensor = np.ascontiguousarray(named[name])
+    for name in sorted(tensors):
+        tensor = np.ascontiguousarray(tensors[name])
         digest.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode())
         digest.update(tensor.data)
     return digest.hexdigest()
@@ -237,7 +241,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     if "kind" not in metadata and not isinstance(params, Classifier):
         return Model(params, _old_card(path, params))
     try:
-        return Model(params, _card(metadata))
+        card = _card(metadata)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"model card of {path}",
@@ -245,6 +249,8 @@ def load(path: str | os.PathLike[str]) -> Model:
             got=f"no {error}",
             do="use the file as the run wrote it",
         ) from error
+    _check_sizes(params, card, path)
+    return Model(params, card)
 
 
 def load_layer(path: str | os.PathLike[str]) -> AnyParams:
@@ -259,7 +265,7 @@ def load_layer(path: str | os.PathLike[str]) -> AnyParams:
     return params
 
 
-def tensors(params: AnyParams | Classifier) -> dict[str, Any]:
+def named_tensors(params: AnyParams | Classifier) -> dict[str, Any]:
     """The tensors of a model by name."""
     if not isinstance(params, Classifier):
         return params._asdict()
@@ -272,7 +278,7 @@ def tensors(params: AnyParams | Classifier) -> dict[str, Any]:
 
 
 def _params(tensors: Mapping[str, Array], path: Path) -> AnyParams | Classifier:
-    """The model that `tensors` took apart."""
+    """The model that `named_tensors` took apart."""
     for kind in (Params, UntiedParams):
         if set(tensors) == set(kind._fields):
             return kind(**tensors)
@@ -288,6 +294,26 @@ def _params(tensors: Mapping[str, Array], path: Path) -> AnyParams | Classifier:
     return Classifier(tuple(hidden), top)
 
 
+def _check_sizes(params: AnyParams | Classifier, card: Card, path: Path) -> None:
+    """Check that the tensors fit each other and the card.
+
+    Raises:
+        InputError: They do not.
+    """
+    if isinstance(params, Classifier):
+        classes = len(card.class_names or ())
+        widths = [card.pixels, *(np.size(layer.b) for layer in params.hidden), classes]
+        expected = [((n, m), (m,)) for n, m in pairwise(widths)]
+        shapes = [tuple(map(np.shape, layer)) for layer in (*params.hidden, params.top)]
+    else:
+        n, m = card.pixels, np.size(params.b)
+        expected = [(n, m), (m,), (n,), (m, n)][: len(params)]
+        shapes = [np.shape(part) for part in params]
+    if shapes != expected or (card.kind == "classifier") != isinstance(params, Classifier):
+        got = f"{card.pixels} pixels and tensors of {shapes}"
+        raise InputError(path, expected="tensors that fit each other and the card", got=got)
+
+
 def _card(metadata: Mapping[str, Any]) -> Card:
     def listed(value: Any) -> Any:
         return None if value is None else tuple(value)
@@ -300,7 +326,10 @@ def _card(metadata: Mapping[str, Any]) -> Card:
     values["pixel_scale"] = float(values["pixel_scale"])
     if values.get("activation", "sigmoid") not in ACTIVATIONS:
         raise ValueError(f"activation {values['activation']!r}")
-    return Card(**values)
+    card = Card(**values)
+    if card.decoder not in (None, "sigmoid", "linear"):
+        raise ValueError(f"decoder {card.decoder!r}")
+    return card
 
 
 def _old_card(path: Path, params: AnyParams) -> Card:

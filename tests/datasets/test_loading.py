@@ -245,7 +245,9 @@ def test_an_array_becomes_images_as_a_file_of_it_does(shape, npz):
     np.testing.assert_array_equal(images, loaded.train.images)
     assert images.dtype == loaded.train.images.dtype == np.uint8
     assert image_shape == (loaded.image_shape if x.ndim > 2 else None)
-    refused(lambda: datasets.from_array(x.ravel(), "them"), "them: expected numbers of shape (n, d)")
+    refused(
+        lambda: datasets.from_array(x.ravel(), "them"), "them: expected numbers of shape (n, d)"
+    )
 
 
 def test_training_and_test_images_get_the_same_type(npz):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -93,9 +94,33 @@ def test_a_damaged_file_and_one_of_a_newer_format_are_refused(tmp_path, read):
         save_file(tensors, path, {"dae_jax": json.dumps(card | {"format": version, "new": 1})})
         words = f"format of {path}: expected at most {saved.FORMAT}", f"got {version!r}; upgrade"
         refused(lambda: read(path), *words)
+    for how in ({"decoder": "tanh"}, {}):
+        save_file(tensors, path, {"dae_jax": json.dumps(card | {"denoising": how})})
+        refused(lambda: saved.load(path), f"model card of {path}", "decoder")
     for metadata in ("3", "[1]", "null", "{"):
         save_file(tensors, path, {"dae_jax": metadata})
         refused(lambda: read(path), f"cannot read a model from {path}")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_tensors_that_do_not_fit_each_other_or_the_card_are_refused(tmp_path, name):
+    kind, path = "autoencoder" if "tied" in name else "classifier", tmp_path / "model.safetensors"
+    card = cards.card(kind, DATA, train.Settings(), 7, HOW)
+    words = "expected tensors that fit each other and the card, got"
+    saved.save(path, MODELS[name], replace(card, pixels=11))
+    refused(lambda: saved.load(path), path.name, words, "11 pixels")
+    saved.save(path, MODELS[name], replace(card, kind="classifier" if "tied" in name else "dA"))
+    refused(lambda: saved.load(path), words)
+    saved.save(path, MODELS[name], card)
+    tensors, card = stored(path)
+    for tensor in tensors:
+        shorter = tensors | {tensor: np.ascontiguousarray(tensors[tensor][..., :-1])}
+        save_file(
+            shorter,
+            path,
+            {"dae_jax": json.dumps({k: v for k, v in card.items() if k != "checksum"})},
+        )
+        refused(lambda: saved.load(path), words)
 
 
 def test_cards_from_before_there_was_a_format_are_read(tmp_path):
