@@ -28,9 +28,9 @@ class Settings:
     to: Annotated[Literal["onnx", "stablehlo", "torch"], arg(metavar="onnx|stablehlo|torch")] = (
         tyro.MISSING
     )
-    """ONNX, for onnxruntime and others; StableHLO, for jax.export; a program of torch.export. Images
-    (n, pixels) go in, as in training; the probabilities of a classifier come out, or the codes and
-    reconstructions of a dA."""
+    """ONNX, for onnxruntime and others; StableHLO, for jax.export; or a program of torch.export.
+    Images (n, pixels) go in, as in training; the probabilities of a classifier come out, or the
+    codes and reconstructions of a dA."""
     out: Annotated[str, arg(metavar="FILE")] = tyro.MISSING
     """The file."""
     debug: bool = False

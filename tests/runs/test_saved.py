@@ -109,7 +109,9 @@ def test_tensors_that_do_not_fit_each_other_or_the_card_are_refused(tmp_path, na
     words = "expected tensors that fit each other and the card, got"
     saved.save(path, MODELS[name], replace(card, pixels=11))
     refused(lambda: saved.load(path), path.name, words, "11 pixels")
-    saved.save(path, MODELS[name], replace(card, kind="classifier" if "tied" in name else "dA"))
+    saved.save(
+        path, MODELS[name], replace(card, kind="classifier" if "tied" in name else "autoencoder")
+    )
     refused(lambda: saved.load(path), words)
     saved.save(path, MODELS[name], card)
     tensors, card = stored(path)
