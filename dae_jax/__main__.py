@@ -17,6 +17,7 @@ COMMANDS = {
     "pretrain": "train a classifier of images with few or many labels, and test it",
     "predict": "predict the classes of new images",
     "transform": "compute the codes of new images in a hidden layer",
+    "export": "write a trained model for ONNX, StableHLO or PyTorch",
     "reproduce": "reproduce experiments of the articles",
 }
 """The commands in one line each; the module of the same name has the `main`."""

@@ -133,7 +133,7 @@ def to_stablehlo(model: Model) -> bytes:
         if isinstance(params, Classifier):
             return jax.nn.softmax(saved.logits(card.activation)(params, x))
         y = autoencoder.encode(params, x)
-        return y, saved.decode(str(card.decoder))(params, y)
+        return y, autoencoder.DECODERS[str(card.decoder)](params, y)
 
     (n,) = export.symbolic_shape("n")
     images = jax.ShapeDtypeStruct((n, card.pixels), input_type(model))

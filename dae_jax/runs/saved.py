@@ -38,7 +38,6 @@ __all__ = [
     "FORMAT",
     "Model",
     "checksum",
-    "decode",
     "described",
     "encode",
     "find",
@@ -182,15 +181,10 @@ def logits(activation: str) -> Callable[..., Any]:
     return partial(stacked.logits, activation=ACTIVATIONS[activation])
 
 
-def decode(decoder: str) -> Callable[..., Any]:
-    """`autoencoder.decode`, with or without its sigmoid: ``"sigmoid"`` or ``"linear"``."""
-    return autoencoder.decode if decoder == "sigmoid" else autoencoder.decode_logits
-
-
 @cache
 def reconstruct(decoder: str) -> Callable[..., Any]:
-    """`autoencoder.reconstruct` with that `decode`."""
-    return lambda params, x: decode(decoder)(params, autoencoder.encode(params, x))
+    """`autoencoder.reconstruct` with a decoder of `autoencoder.DECODERS`."""
+    return lambda params, x: autoencoder.DECODERS[decoder](params, autoencoder.encode(params, x))
 
 
 def save(path: Path, params: AnyParams | Classifier, card: Card) -> Path:
