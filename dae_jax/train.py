@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     if settings.output.resume:
         settings = shared.resumed(settings, argv, may_grow="epochs")
     settings.check()
-    console.set_up_jax(settings.training.precision, len(settings.members))
+    console.set_up_jax(settings.training.precision, settings.n_members)
 
     from dae_jax.runs import da  # and with it JAX, which --help and wrong flags do not wait for
 
@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     trained = da.train(run)
     if trained is None:
         return 130
-    da.finish(run, *trained)
+    da.finish(run, trained)
     return 0
 
 

@@ -18,7 +18,7 @@ DISTRIBUTIONS = packages_distributions()
 
 # Where there are imports, and the extras that they may count on.
 PLACES = {
-    "dae_jax": ("experiments", "export", "torch", "tutorials"),
+    "dae_jax": ("experiments", "export", "tables", "torch", "tutorials"),
     "tests": ("test",),
     "docs": ("docs",),
     "benchmarks": ("bench", "experiments"),

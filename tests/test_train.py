@@ -151,7 +151,11 @@ BAD = {
     "no scale": (["--pixel-scale", "0"], "--pixel-scale"),
     "scale too small": (["--pixel-scale", "100"], "pass --pixel-scale 255"),
     "bad fraction": (["--valid-fraction", "1"], "--valid-fraction"),
-    "linear cross-entropy": (["--decoder", "linear"], "use squared-error with it"),
+    "linear cross-entropy": (
+        ["--decoder", "linear", "--cost", "cross-entropy"],
+        "use squared-error with it",
+    ),
+    "nothing held out": (["--early-stopping", "--valid-fraction", "0"], "--valid-fraction 0"),
     "resume from nowhere": (["--resume"], "--run-dir"),
 }
 
@@ -170,7 +174,7 @@ def test_bad_flags_are_one_line_and_status_2_and_write_nothing(train_small, name
 @pytest.mark.parametrize(
     ("array", "words"),
     [
-        (np.full((30, 4), np.nan, np.float32), "NaN"),
+        (np.full((30, 4), np.nan, np.float32), "NaN alone"),
         (np.full((30, 4), np.inf, np.float32), "got inf"),
         (np.full((30, 4), 1.5, np.float32), "--cost squared-error --decoder linear"),
         (np.full((30, 4), -0.5, np.float32), "values in [0, 1]"),

@@ -11,6 +11,7 @@ from dae_jax.errors import InputError
 __all__ = [
     "check_budget",
     "check_comparison",
+    "check_complete",
     "check_labels",
     "check_range",
     "check_shift",
@@ -40,7 +41,7 @@ def check_range(
         return
     integers = np.issubdtype(images.dtype, np.integer)
     scale = pixel_scale if integers else 1
-    low, high = images.min() / scale, images.max() / scale
+    low, high = np.nanmin(images) / scale, np.nanmax(images) / scale
     if low >= 0 and high <= 1:
         return
     usual = (
@@ -54,6 +55,28 @@ def check_range(
         got=f"{low:.4g} to {high:.4g}",
         do=do or usual,
     )
+
+
+def check_complete(name: str, *parts: np.ndarray) -> None:
+    """Check that no value is missing.
+
+    Args:
+        name: The name of the data set, for the error.
+        *parts: Its images or rows, each (n, d).
+
+    Raises:
+        InputError: Some are, as NaN.
+    """
+    for images in parts:
+        if images.dtype.kind == "f" and (missing := np.isnan(images)).any():
+            i, j = divmod(int(missing.argmax()), images.shape[1])
+            raise InputError(
+                f"values of {name}",
+                expected="none that is missing",
+                got=f"{missing.sum():,} that are NaN, the first in row {i} at column {j}",
+                do="fill them in, by python -m dae_jax.train --data DATA and then "
+                "python -m dae_jax.transform RUN DATA --impute",
+            )
 
 
 def with_unlabelled(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dae_jax.datasets import mnist
+from dae_jax.datasets import mnist, tables
 from dae_jax.datasets.arrays import (
     IDX_NAMES,
     find_idx,
@@ -21,6 +21,7 @@ from dae_jax.datasets.arrays import (
     read_npz,
 )
 from dae_jax.datasets.image_folder import IMAGE_SUFFIXES, LABELS_SUFFIX, read_image_folder
+from dae_jax.datasets.label_file import COLUMNS
 from dae_jax.datasets.pickles import read_pickle
 from dae_jax.errors import InputError
 
@@ -42,7 +43,7 @@ NAMES = ("mnist", "mnist-sample", "digits")
 _DIGITS = tuple("0123456789")
 _PICKLE = r"\.(pkl|pickle)(\.gz)?$"
 _IDX = r"[-.]idx\d?(-ubyte)?(\.gz)?$"
-_ENDING = r"([-.]idx\d?(-ubyte)?|\.npz|\.npy|\.pkl|\.pickle|\.csv)?(\.gz)?$"
+_ENDING = r"([-.]idx\d?(-ubyte)?|\.npz|\.npy|\.pkl|\.pickle|\.csv|\.parquet)?(\.gz)?$"
 _Parts = Mapping[str, tuple[np.ndarray, np.ndarray | None]]  # Images and labels as they are read.
 _Names = tuple[str, ...] | None
 _Shape = tuple[int, ...] | None
@@ -52,7 +53,7 @@ class Split(NamedTuple):
     """The images of one part of a data set, and their labels."""
 
     images: np.ndarray
-    """(n, d), pixels as uint8 or int32, or values as float32."""
+    """(n, d), pixels as uint8 or int32, or values as float32, NaN where they are missing."""
     labels: np.ndarray | None
     """(n,), int32 in 0 .. K-1; or None."""
 
@@ -81,6 +82,8 @@ class Dataset(NamedTuple):
     """More images of the same kind without labels, for pretraining alone, (m, d); or None."""
     notices: tuple[str, ...] = ()
     """The lines that a command prints about image files: see `image_folder.ImageFiles`."""
+    columns: tuple[str, ...] | None = None
+    """The names of the d columns of a table; None for images."""
 
     @property
     def pretraining_images(self) -> np.ndarray:
@@ -96,25 +99,29 @@ def load(
     valid_fraction: float | None = None,
     image_size: tuple[int, int] | None = None,
     grey: bool = False,
+    label_column: str | None = None,
 ) -> Dataset:
     """Load a data set by name, or one of your own by path.
 
     Integer images are pixels: uint8 if all values lie in 0..255, int32 otherwise. Floating-point
-    images become float32, with unchanged values; booleans become 0 and 1. The training images stay
-    in the order of their source, but those of image files, which are read class by class, are
-    shuffled with a fixed seed.
+    images become float32, with unchanged values; booleans become 0 and 1. NaN is a missing value.
+    The rows of a table are float32, too. The training images stay in the order of their source, but
+    those of image files, which are read class by class, are shuffled with a fixed seed.
 
     Args:
         name_or_path: One of `NAMES` as a string, even if there is a file of that name; or the path
             of a folder of IDX files or of images, of a .csv file of images and their labels, or of
             an .npz (x_train, y_train, x_test, y_test, or x and y; only the images to train on are
-            needed), .npy (images), IDX (images) or .pkl[.gz] file.
+            needed), .npy (images), IDX (images) or .pkl[.gz] file; or of a table of numbers, a .csv
+            or .parquet file, see `tables.read_table`.
         valid_fraction: The share of the training images, in [0, 1), that is held out for
             validation, and as many again for testing if there is no test set. The split is
             balanced by class and has a fixed seed. None means 0.1. Only for data without a split
             of their own.
         image_size: (height, width) in pixels for image files; see `read_image_folder`.
         grey: Whether to read image files that are saved in colour as grey.
+        label_column: The column of a table that holds the classes; None for ``label``, if there is
+            one.
 
     Returns:
         The data set.
@@ -123,7 +130,7 @@ def load(
         InputError: The data are not found, cannot be read or are malformed, or an argument does
             not apply to them.
     """
-    dataset = _load(name_or_path, valid_fraction, image_size, grey)
+    dataset = _load(name_or_path, valid_fraction, image_size, grey, label_column)
     if holds_image_files(str(name_or_path)):
         # Minibatches of a single class would spoil training.
         order = np.random.default_rng(0).permutation(len(dataset.train.images))
@@ -138,6 +145,7 @@ def load_whole(
     *,
     image_size: tuple[int, int] | None = None,
     grey: bool = False,
+    label_column: str | None = None,
 ) -> Dataset:
     """Load a data set without a new split and without shuffling.
 
@@ -148,6 +156,7 @@ def load_whole(
         name_or_path: See `load`.
         image_size: See `load`.
         grey: See `load`.
+        label_column: See `load`.
 
     Returns:
         The data set.
@@ -156,7 +165,7 @@ def load_whole(
         InputError: As for `load`.
     """
     fraction = None if has_fixed_split(name_or_path) else 0.0
-    return _load(name_or_path, fraction, image_size, grey)
+    return _load(name_or_path, fraction, image_size, grey, label_column)
 
 
 def from_array(
@@ -172,7 +181,7 @@ def from_array(
         (n, d), as `load` returns them; and (h, w) or (h, w, 3), or None for vectors.
 
     Raises:
-        InputError: They have another shape, are no numbers or are not finite.
+        InputError: They have another shape, are no numbers or are infinite.
     """
     array = np.asarray(images)
     flat = _flat_images({"": (array, None)}, what)[""]
@@ -227,7 +236,8 @@ def _lists_images(path: str) -> bool:
     """Whether a path is a folder of images or a CSV file of their labels."""
     if os.path.isdir(path):
         return not find_idx(path)
-    return path.lower().endswith(LABELS_SUFFIX) and os.path.isfile(path)
+    is_csv = path.lower().endswith(LABELS_SUFFIX) and os.path.isfile(path)
+    return is_csv and COLUMNS[0] in tables.header(path)
 
 
 def _load(
@@ -235,11 +245,16 @@ def _load(
     valid_fraction: float | None,
     image_size: tuple[int, int] | None,
     grey: bool,
+    label_column: str | None,
 ) -> Dataset:
     """Load a data set as `load` does, but without shuffling."""
     is_name = isinstance(name_or_path, str) and name_or_path in NAMES
     path = Path(name_or_path)
     lists_images = not is_name and _lists_images(str(name_or_path))
+    is_table = not is_name and not lists_images and tables.is_table(str(name_or_path))
+    if label_column is not None and not is_table:
+        expected, do = "a table, .csv or .parquet", "leave --label-column out"
+        raise InputError("--label-column", expected=expected, got=name_or_path, do=do)
     for option, given in (("image_size", image_size is not None), ("grey", grey)):
         if given and not lists_images:
             do = f"leave --{option.replace('_', '-')} out"
@@ -247,12 +262,15 @@ def _load(
             raise InputError(option, expected=expected, got=name_or_path, do=do)
     if valid_fraction is not None and not 0 <= valid_fraction < 1:
         raise InputError("valid_fraction", expected="0 <= f < 1", got=valid_fraction, do="try 0.1")
-    name, class_names, notices = str(name_or_path), _DIGITS, ()
+    name, class_names, notices, columns = str(name_or_path), _DIGITS, (), None
     if not is_name:
         if lists_images:
             read = read_image_folder(path, image_size, grey)
             parts: _Parts = {"train": (read.images, read.labels)}
             class_names, notices = read.class_names, read.notices
+        elif is_table:
+            values, table_labels, columns = tables.read_table(path, label_column)
+            parts, class_names = {"train": (values, table_labels)}, None
         else:
             parts, class_names = _read_path(path, name), None
         name, source = re.sub(_ENDING, "", path.resolve().name), str(path)
@@ -270,10 +288,10 @@ def _load(
         missing = ("valid",) if "test" in splits else ("valid", "test")
         fraction = 0.1 if valid_fraction is None else valid_fraction
         splits |= _held_out(splits["train"], missing, fraction)
-    shape = _image_shape(parts["train"][0].shape[1:])
+    shape = None if columns else _image_shape(parts["train"][0].shape[1:])
     train, valid, test = (splits[part] for part in ("train", "valid", "test"))
     names = class_names or label_names
-    return Dataset(name, source, train, valid, test, shape, names, notices=notices)
+    return Dataset(name, source, train, valid, test, shape, names, notices=notices, columns=columns)
 
 
 def _refuse_fraction(valid_fraction: float | None, what: object) -> None:
@@ -314,7 +332,9 @@ def _read_path(path: Path, given: str) -> _Parts:
         return {"train": (read_idx(path), None)}
     if re.search(_PICKLE, name):
         return dict(zip(("train", "valid", "test"), read_pickle(path), strict=True))
-    expected = "a folder, or a file .csv, .npz, .npy, .pkl[.gz], .idx[.gz] or -idx3-ubyte[.gz]"
+    expected = (
+        "a folder, or a file .csv, .parquet, .npz, .npy, .pkl[.gz], .idx[.gz] or -idx3-ubyte[.gz]"
+    )
     raise InputError(path, expected=expected, got="another format", do="convert it to .npz")
 
 
@@ -333,7 +353,7 @@ def _parts_by_name(arrays: Mapping[str, np.ndarray], path: Path) -> _Parts:
 
 
 def _flat_images(parts: _Parts, source: str) -> dict[str, np.ndarray]:
-    """The images of each part as (n, d), with one d and one type for all, and finite."""
+    """The images of each part as (n, d), with one d and one type for all; none is infinite."""
     flat = {}
     for part, (array, _) in parts.items():
         what, do = _named(source, part), "give one array of images of one size"
@@ -355,8 +375,11 @@ def _flat_images(parts: _Parts, source: str) -> dict[str, np.ndarray]:
     with np.errstate(over="ignore"):  # Values too large for float32 become infinite; see below.
         flat = {part: array.astype(dtype, copy=False) for part, array in flat.items()}
     for part, array in flat.items():
-        if not (finite := np.isfinite(array)).all():
-            i, j = divmod(int(finite.argmin()), array.shape[1])
+        if np.isnan(array).all():
+            expected, do = "numbers, of which some may be missing", "give some"
+            raise InputError(_named(source, part), expected=expected, got="NaN alone", do=do)
+        if (infinite := np.isinf(array)).any():
+            i, j = divmod(int(infinite.argmax()), array.shape[1])
             got, do = (
                 f"{array[i, j]} in image {i} at value {j}",
                 "correct it or leave the image out",

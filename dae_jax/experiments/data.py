@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dae_jax import autoencoder
-from dae_jax.datasets import Dataset, Split
+from dae_jax.datasets import Dataset, Split, checks
 from dae_jax.errors import InputError
 
 __all__ = ["Images", "Part", "Prepared", "prepare"]
@@ -89,6 +89,7 @@ def prepare(dataset: Dataset, how: Images) -> Prepared:
             got="some without",
             do="use mnist or mnist-sample",
         )
+    checks.check_complete(dataset.name, *(split.images for split in splits))
     train, valid, test = splits
     images, labels = train.images, train.labels
     if how.with_valid:

@@ -9,15 +9,17 @@ import numpy as np
 
 from dae_jax import __version__
 from dae_jax.autoencoder import AnyParams, Params
-from dae_jax.datasets import Dataset, checks
+from dae_jax.datasets import Dataset, checks, tables
+from dae_jax.datasets.scaling import Scaling
 from dae_jax.errors import InputError
 from dae_jax.runs.run import AnySettings
-from dae_jax.settings import ladder, pretrain, shared
+from dae_jax.settings import ladder, pretrain, shared, train
 from dae_jax.settings.shared import Denoising
 from dae_jax.stacked import Classifier
 
 __all__ = ["Card", "above_codes", "architecture", "card", "fingerprint"]
 
+_FOR_SOME = ("denoising", "means", "deviations", "columns")  # left out of other models' files
 MARGIN = 0.1  # how far floats may lie outside the training images' range, in widths of it
 
 
@@ -41,19 +43,32 @@ class Card:
     data_sha256: str | None = None  # see `fingerprint`
     command: str | None = None  # that trains it again
     licence: str | None = None  # of the weights, if their owner has said so
+    means: tuple[float, ...] | None = None  # of the columns that a dA standardises; None if not
+    deviations: tuple[float, ...] | None = None  # the same, by which they are divided
+    columns: tuple[str, ...] | None = None  # the names of a table's columns
 
     def to_json(self) -> dict[str, Any]:
         """The card as a dictionary that JSON can hold."""
-        values = asdict(self)
-        if self.denoising is None:
-            del values["denoising"]
-        return values
+        left_out = {name for name in _FOR_SOME if getattr(self, name) is None}
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
+
+    @property
+    def scaling(self) -> Scaling | None:
+        """How columns are standardised; None if they are not."""
+        if self.means is None or self.deviations is None:
+            return None
+        return Scaling(np.array(self.means), np.array(self.deviations))
 
     @property
     def source(self) -> Path | None:
         """The name or path of the training images, if it is known."""
         name = self.config.get("data", {}).get("data")
         return None if name is None else Path(name)
+
+    @property
+    def label_column(self) -> str:
+        """The column of the training table that held its classes, if there was one."""
+        return self.config.get("data", {}).get("label_column") or tables.LABEL
 
     @property
     def grey(self) -> bool:
@@ -113,18 +128,22 @@ class Card:
         Raises:
             InputError: They are not.
         """
+        if self.kind == "classifier":
+            checks.check_complete(what, x)
         kind = "integer" if np.issubdtype(x.dtype, np.integer) else "float"
         do = "scale them as the training images were, into an .npy file"
         if kind in self.limits:
             low, high = self.limits[kind]
             margin = MARGIN * (high - low) if kind == "float" else 0
-            if low - margin <= x.min() and x.max() <= high + margin:
+            # fmin and fmax pass over NaN, which are missing values
+            least, most = np.fmin.reduce(x, axis=None), np.fmax.reduce(x, axis=None)
+            if not (least < low - margin or most > high + margin):
                 return
             do = "scale them as the training images were, or clip them"
         accepted = [f"{name}s in {low:g} to {high:g}" for name, (low, high) in self.limits.items()]
         expected = f"{' or '.join(accepted)}, as in training"
         raise InputError(
-            what, expected=expected, got=f"{kind}s in {x.min():g} to {x.max():g}", do=do
+            what, expected=expected, got=f"{kind}s in {np.nanmin(x):g} to {np.nanmax(x):g}", do=do
         )
 
 
@@ -134,6 +153,7 @@ def card(
     settings: AnySettings,
     seed: int,
     denoising: Denoising | None = None,
+    scaling: Scaling | None = None,
 ) -> Card:
     """The card of a model that was trained on a data set's images.
 
@@ -143,11 +163,9 @@ def card(
         settings: The resolved settings of the run.
         seed: The seed of this member.
         denoising: How a dA was trained.
+        scaling: How its columns were standardised.
     """
     images, names = dataset.train.images, None
-    usual: Any = type(settings)()
-    if isinstance(settings, pretrain.Settings):
-        usual = pretrain.PRESETS[settings.preset]
     if kind == "classifier":
         n_classes = dataset.train.n_classes
         names = dataset.class_names or tuple(str(i) for i in range(n_classes))
@@ -162,7 +180,7 @@ def card(
         image_shape=dataset.image_shape,
         pixels=images.shape[1],
         integer_pixels=bool(np.issubdtype(images.dtype, np.integer)),
-        range=(float(images.min()), float(images.max())),
+        range=(float(np.nanmin(images)), float(np.nanmax(images))),
         pixel_scale=settings.data.pixel_scale,
         class_names=names,
         config=config,
@@ -170,8 +188,22 @@ def card(
         denoising=None if denoising is None else asdict(denoising),
         activation="relu" if isinstance(settings, ladder.Settings) else "sigmoid",
         data_sha256=fingerprint(dataset),
-        command=shared.command(settings, usual, without=others),
+        command=shared.command(settings, _usual(settings), without=others),
+        means=None if scaling is None else tuple(scaling.mean.tolist()),
+        deviations=None if scaling is None else tuple(scaling.deviation.tolist()),
+        columns=dataset.columns,
     )
+
+
+def _usual(settings: AnySettings) -> AnySettings:
+    """The settings that the command has without flags, but for its preset."""
+    if isinstance(settings, pretrain.Settings):
+        return pretrain.PRESETS[settings.preset]
+    if isinstance(settings, ladder.Settings):
+        return ladder.Settings()
+    linear = settings.model.decoder == "linear"
+    resolved = train.Settings().resolved("", 1, unit=not linear, table=linear)
+    return replace(resolved, data=train.Data(), training=replace(resolved.training, epochs=None))
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -202,10 +234,11 @@ def architecture(params: AnyParams | Classifier, card: Card) -> list[str]:
         card: Its card.
     """
     s, shape = card.activation, card.image_shape
-    lines = [
-        f"x = images (n, {card.pixels}) as float32, divided by {card.pixel_scale:g} if they are "
-        "integers",
-    ]
+    if card.scaling is None:
+        scaled = f"as float32, divided by {card.pixel_scale:g} if they are integers"
+    else:
+        scaled = "minus means, divided by deviations"
+    lines = [f"x = images (n, {card.pixels}) {scaled}"]
     if shape is not None:
         size, mode = checks.in_words(shape[:2], 0), "L" if len(shape) == 2 else "RGB"
         lines.append(
@@ -225,4 +258,6 @@ def architecture(params: AnyParams | Classifier, card: Card) -> list[str]:
         lines.append(
             f"z = {a if card.decoder == 'linear' else f'sigmoid({a})'}, (n, {card.pixels})"
         )
+        if card.scaling is not None:
+            lines.append("rows restored = z * deviations + means")
     return [*lines, "each W is (inputs, outputs)"]

@@ -1,9 +1,10 @@
 """The run of ``python -m dae_jax.train``: one dA, or a sweep over levels and seeds."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +14,14 @@ from numpy.typing import NDArray
 
 from dae_jax import autoencoder, corruption, evaluation, figures, training
 from dae_jax.autoencoder import AnyParams
-from dae_jax.datasets import Dataset, checks
+from dae_jax.datasets import Dataset, Split, checks
+from dae_jax.datasets.scaling import Scaling, standardisation
+from dae_jax.early_stopping import Best
 from dae_jax.errors import InputError
 from dae_jax.figures import plots
 from dae_jax.files import writable_folder, write_whole
 from dae_jax.objectives import AnyArray
-from dae_jax.runs import cards, saved, stage
+from dae_jax.runs import cards, restoring, saved, stage
 from dae_jax.runs import run as runs
 from dae_jax.runs.checkpoints import write_metrics
 from dae_jax.runs.run import Member, Run
@@ -30,8 +33,21 @@ from dae_jax.training import Report, Watch
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["begin", "figure_suffix", "finish", "measures", "percent", "reconstructions", "train"]
+__all__ = [
+    "HeldOut",
+    "Trained",
+    "begin",
+    "figure_suffix",
+    "finish",
+    "measures",
+    "percent",
+    "reconstructions",
+    "restored",
+    "seen",
+    "train",
+]
 
+PyTree = Any
 MEASURED_IMAGES = 10_000  # of the validation images, for the measures beside the figures
 
 
@@ -44,12 +60,15 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     """
     dataset, instead = runs.load_data(settings.data)
     images, t = dataset.train.images, settings.training
-    linear = settings.model.decoder == "linear"
-    checks.check_range(dataset.name, images, settings.data.pixel_scale, t.cost, linear=linear)
     if t.batch_size > len(images):
         expected = f"at most {len(images)}, the training images"
         raise InputError("--batch-size", expected=expected, got=t.batch_size)
-    resolved = settings.resolved(dataset.name, len(images))
+    if t.early_stopping and not len(dataset.valid.images):
+        expected, do = "images held out for validation", "leave out --valid-fraction 0"
+        raise InputError("--early-stopping", expected=expected, got="none", do=do)
+    if n_missing := sum(int(np.isnan(part.images).sum()) for part in _float_parts(dataset)):
+        print(f"{n_missing:,} values are missing: 0 at the input, and left out of the cost")
+    resolved = _resolved(settings, dataset)
     if t.epochs is None and dataset.name != "mnist":
         print(
             f"{resolved.epochs} epochs of {len(images):,} images, "
@@ -58,22 +77,63 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
         )
     writable_folder(settings.output.output_dir)
     members = []
-    for how, seed in settings.members:
+    for how, seed in resolved.members:
         name = f"corruption_{percent(how.corruption)}" + (f"_seed_{seed}" if t.seeds > 1 else "")
         members.append(Member(name, seed))
     return runs.open_run(resolved, dataset, members, command, instead_of_mnist=instead)
 
 
-def train(run: Run[Settings]) -> tuple[list[AnyParams], list[dict[str, Any]]] | None:
-    """Train all members.
+def _resolved(settings: Settings, dataset: Dataset) -> Settings:
+    """The settings for a data set; says what it chooses for a table.
 
-    Returns:
-        The parameters of each member and the metrics of each epoch; None after Ctrl-C.
+    Raises:
+        InputError: Values that the output cannot restore.
     """
+    images, scale, m = dataset.train.images, settings.data.pixel_scale, settings.model
+    table = dataset.image_shape is None and images.dtype.kind == "f"
+    unit = not table or (np.nanmin(images) >= 0 and np.nanmax(images) <= 1)
+    resolved = settings.resolved(dataset.name, len(images), unit=bool(unit), table=table)
+    t, linear = resolved.training, resolved.model.decoder == "linear"
+    checks.check_range(dataset.name, images, scale, str(t.cost), linear=linear)
+    if resolved.model.standardize and not m.standardize:
+        print(
+            "values outside [0, 1]: columns are standardised, and restored by a linear output with "
+            f"the {t.cost}, {t.optimizer} and --learning-rate {t.learning_rate:g}"
+        )
+    return resolved
+
+
+def seen(run: Run[Settings]) -> tuple[Dataset, Scaling | None]:
+    """The data as the network sees them, and how their columns are standardised; None if not."""
+    dataset = run.dataset
+    if not run.settings.model.standardize:
+        return dataset, None
+    scaling = standardisation(dataset.train.images, dataset.name, dataset.columns)
+    train, valid, test = (
+        Split(scaling.apply(part.images), part.labels)
+        for part in (dataset.train, dataset.valid, dataset.test)
+    )
+    return dataset._replace(train=train, valid=valid, test=test), scaling
+
+
+class Trained(NamedTuple):
+    """The models of a run after training."""
+
+    params: list[AnyParams]
+    """Of each member."""
+    epochs: list[int]
+    """The epoch of these: the last one or, with early stopping, the best one."""
+    rows: list[dict[str, Any]]
+    """The metrics of each epoch."""
+
+
+def train(run: Run[Settings]) -> Trained | None:
+    """Train all members; None after Ctrl-C."""
     s, t = run.settings, run.settings.training
-    images = run.dataset.train.images
-    optimizer = training.optimiser(t.optimizer, t.learning_rate)
-    costs = [stage.denoising_cost(how, run.pixel_scale) for how, _ in s.members]
+    dataset, _ = seen(run)
+    images, missing = dataset.train.images, _any_missing(run.dataset)
+    optimizer = training.optimiser(str(t.optimizer), _rate(s))
+    costs = [stage.denoising_cost(how, run.pixel_scale, missing=missing) for how, _ in s.members]
     params = [initial_params(s, seed, images.shape[1]) for _, seed in s.members]
     keys = [jax.random.key(seed) for _, seed in s.members]
     if len(params) == 1:
@@ -81,25 +141,49 @@ def train(run: Run[Settings]) -> tuple[list[AnyParams], list[dict[str, Any]]] | 
     else:
         (cost, state), key = training.sweep(costs, params, optimizer), jnp.stack(keys)
     frames = [run.member_folder(i) / "frames" for i in range(len(params))]
-    shape = run.dataset.image_shape
+    shape, updates = run.dataset.image_shape, len(images) // t.batch_size
+    held_out = HeldOut(
+        costs, params, dataset.valid.images, keys, updates if t.early_stopping else None
+    )
+    animate = s.output.animate and shape is not None
     trained = stage.train(
         stage.Stage(
             optimizer,
             s.epochs,
             t.batch_size,
             t.shuffle,
-            learning_rate=f"--learning-rate, which is {t.learning_rate:g}",
+            learning_rate=f"--learning-rate, which is {_rate(s):g}",
             place=run.place("", run.folder),
         ),
         cost,
         state,
         images,
         key,
-        Frames(frames, shape, s.epochs, state) if s.output.animate and shape else None,
+        Frames(frames, shape, s.epochs, state, held_out) if animate else held_out,
     )
     if trained is None:
         return None
-    return _members(jax.device_get(trained.state.params), len(params)), trained.rows
+    if (best := held_out.best) is not None:
+        each = [training.member(best.params, i) for i in range(len(params))]
+        return Trained(each, best.rule.best_epoch.tolist(), trained.rows)
+    each = _members(jax.device_get(trained.state.params), len(params))
+    return Trained(each, [s.epochs] * len(params), trained.rows)
+
+
+def _rate(settings: Settings) -> float:
+    """The learning rate of resolved settings."""
+    assert settings.training.learning_rate is not None
+    return settings.training.learning_rate
+
+
+def _any_missing(dataset: Dataset) -> bool:
+    return any(bool(np.isnan(part.images).any()) for part in _float_parts(dataset))
+
+
+def _float_parts(dataset: Dataset) -> list[Split]:
+    """The parts that can have missing values, which are NaN."""
+    parts = (dataset.train, dataset.valid, dataset.test)
+    return [part for part in parts if part.images.dtype.kind == "f"]
 
 
 def initial_params(settings: Settings, seed: int, n_visible: int) -> AnyParams:
@@ -116,6 +200,75 @@ def _members(params: Any, n: int) -> list[AnyParams]:
     return [params] if n == 1 else [training.member(params, i) for i in range(n)]
 
 
+class HeldOut(Watch):
+    """A watch that computes the denoising cost of held-out images after each epoch.
+
+    The noise is the same each time. Up to 10,000 images are used; without any, nothing is done.
+
+    Args:
+        costs: The cost of each member.
+        params: Its parameters before training.
+        images: The held-out images.
+        keys: Its key.
+        updates: Minibatches per epoch, to keep the best parameters and to stop by
+            `early_stopping`; None to train all epochs.
+    """
+
+    def __init__(
+        self,
+        costs: Sequence[jax.tree_util.Partial],
+        params: Sequence[AnyParams],
+        images: np.ndarray,
+        keys: Sequence[Key[Array, ""]],
+        updates: int | None = None,
+    ):
+        self._costs, self._images = costs, jnp.asarray(images[:MEASURED_IMAGES])
+        self._keys = keys
+        self._now: list[float] = []
+        self.best = None
+        if updates is not None:
+            together = jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(params))
+            self.best = Best(together, lambda i, _: self._now[i], updates)
+
+    @property
+    def kept(self) -> PyTree:
+        """The best parameters and the state of the rule."""
+        return () if self.best is None else self.best.kept
+
+    @kept.setter
+    def kept(self, value: PyTree) -> None:
+        """Go on from what a checkpoint holds."""
+        if self.best is not None:
+            self.best.kept = value
+
+    def after(self, report: Report) -> dict[str, Any]:
+        """The costs of all members as ``valid_cost``, for the metrics."""
+        if not len(self._images):
+            return {}
+        n = len(self._costs)
+        params = _members(report.state.params, n)
+        self._now = [self._cost(i, each) for i, each in enumerate(params)]
+        if self.best is not None:
+            if n == 1:
+                params = jax.tree.map(lambda leaf: leaf[None], report.state.params)
+                report = report._replace(state=report.state._replace(params=params))
+            self.best.after(report)
+        return {"valid_cost": self._now}
+
+    def done(self, epoch: int) -> bool:
+        """Whether the patience of all members is exhausted."""
+        return self.best is not None and self.best.done(epoch)
+
+    def _cost(self, i: int, params: AnyParams) -> float:
+        key = jax.random.fold_in(self._keys[i], stage.VALID)
+        return float(_cost_of(self._costs[i], params, self._images, key))
+
+
+@jax.jit
+def _cost_of(cost: Callable[..., Any], params: AnyParams, x: Any, key: Array) -> Any:
+    return cost(params, x, key)
+
+
 class Frames(Watch):
     """A watch that draws the filters for the animation into files, which a resumed run completes.
 
@@ -124,6 +277,7 @@ class Frames(Watch):
         image_shape: See `figures.tile`.
         epochs: The length of the training, of which about sixty epochs are drawn.
         state: The state before the first epoch.
+        beside: Another watch of the same training, which decides when it ends.
     """
 
     def __init__(
@@ -132,16 +286,31 @@ class Frames(Watch):
         image_shape: Sequence[int] | None,
         epochs: int,
         state: training.State,
+        beside: Watch,
     ):
-        self._folders, self._image_shape = folders, image_shape
+        self._folders, self._image_shape, self._beside = folders, image_shape, beside
         self._every = max(1, epochs // 60)
         self._draw(0, state.params)
+
+    @property
+    def kept(self) -> PyTree:
+        """The state of the other watch."""
+        return self._beside.kept
+
+    @kept.setter
+    def kept(self, value: PyTree) -> None:
+        """Give it to the other watch."""
+        self._beside.kept = value
 
     def after(self, report: Report) -> dict[str, Any]:
         """Draw the filters of every epoch, or of every few."""
         if report.epoch % self._every == 0:
             self._draw(report.epoch, report.state.params)
-        return {}
+        return self._beside.after(report)
+
+    def done(self, epoch: int) -> bool:
+        """Whether the other watch is done."""
+        return self._beside.done(epoch)
 
     def _draw(self, epoch: int, params: Any) -> None:
         models = _members(params, len(self._folders))
@@ -150,17 +319,12 @@ class Frames(Watch):
             figures.save_png(folder / f"epoch_{epoch:05d}.png", sheet, {})
 
 
-def finish(run: Run[Settings], params: Sequence[AnyParams], rows: Sequence[dict[str, Any]]) -> None:
-    """Draw, measure and save all members, and print a summary.
-
-    Args:
-        run: The run.
-        params: Each member's parameters.
-        rows: The metrics of all epochs.
-    """
-    s, images = run.settings, run.dataset.train.images
+def finish(run: Run[Settings], trained: Trained) -> None:
+    """Draw, measure and save all members, and print a summary."""
+    s, images, (params, epochs, rows) = run.settings, run.dataset.train.images, trained
+    dataset, scaling = seen(run)
     seconds = sum(row["seconds"] for row in rows)
-    updates = s.epochs * (len(images) // s.training.batch_size)
+    updates = len(rows) * (len(images) // s.training.batch_size)
     speed = {
         "seconds": round(seconds, 3),
         "images_per_second": round(updates * s.training.batch_size * len(params) / seconds),
@@ -172,9 +336,10 @@ def finish(run: Run[Settings], params: Sequence[AnyParams], rows: Sequence[dict[
         result = {
             "corruption": how.corruption,
             "seed": seed,
-            "epochs": s.epochs,
-            "cost": own[-1]["cost"],
-            **measures(model, run.dataset, how, run.pixel_scale),
+            "epochs": epochs[i],
+            "cost": own[epochs[i] - 1]["cost"],
+            **measures(model, dataset, how, run.pixel_scale),
+            "restored": restored(model, dataset, how, run.pixel_scale, seed)._asdict(),
             "data": {
                 "name": run.dataset.name,
                 "source": run.dataset.source,
@@ -185,13 +350,14 @@ def finish(run: Run[Settings], params: Sequence[AnyParams], rows: Sequence[dict[
             **speed,
         }
         folder = run.member_folder(i)
-        card = cards.card("autoencoder", run.dataset, s, seed, how)
+        card = cards.card("autoencoder", run.dataset, s, seed, how, scaling)
         saved.save(folder / saved.DA, model, card)
         write_whole(folder / "results.json", json.dumps(result, indent=2) + "\n")
         if len(params) > 1:
             write_metrics(folder / "metrics.jsonl", own)
         first = folder / saved.DA if run.dataset.image_shape is None else result["figures"][0]
         print(f"{first}  {_in_words(result)}")
+        print(_restored_in_words(result["restored"], how))
         results.append(result)
     if len(results) > 1:
         write_whole(run.folder / "results.json", json.dumps(results, indent=2) + "\n")
@@ -205,8 +371,42 @@ def finish(run: Run[Settings], params: Sequence[AnyParams], rows: Sequence[dict[
         _print_spread(results)
     costs = " ".join(f"{result['cost']:#.6g}" for result in results)
     print(
-        f"cost {costs} after {s.epochs} epochs on {run.dataset.name}; {updates:,} updates "
+        f"cost {costs} after {_epochs_in_words(epochs)} on {run.dataset.name}; {updates:,} updates "
         f"in {seconds:.1f} s, {speed['images_per_second']:,} images/s; run {run.folder}"
+    )
+
+
+def _epochs_in_words(epochs: Sequence[int]) -> str:
+    return f"{' '.join(map(str, sorted(set(epochs))))} epoch{'s' * (max(epochs) > 1)}"
+
+
+def restored(
+    params: AnyParams, dataset: Dataset, how: Denoising, pixel_scale: float, seed: int
+) -> restoring.Restored:
+    """The errors of restoring held-out images, or training images if none are held out.
+
+    Args:
+        params: The model.
+        dataset: The data as the network sees them.
+        how: The noise and the decoder.
+        pixel_scale: Divisor of integer pixels.
+        seed: Of the noise.
+    """
+    train, held_out = (
+        np.asarray(autoencoder.pixels(jnp.asarray(part.images[: restoring.MOST]), pixel_scale))
+        for part in (dataset.train, dataset.valid if len(dataset.valid.images) else dataset.train)
+    )
+    restore = partial(evaluation.apply, saved.reconstruct(how.decoder), params)
+    key = jax.random.fold_in(jax.random.key(seed), stage.RESTORED)
+    return restoring.compared(train, held_out, how, restore, key, len(params.b))
+
+
+def _restored_in_words(errors: dict[str, Any], how: Denoising) -> str:
+    noise = _noise_in_words(how.noise, how.corruption)
+    return (
+        f"  RMS error per value restored from noise ({noise}): this dA "
+        f"{errors['da']:.4g}, PCA with {errors['components']} components {errors['pca']:.4g}, "
+        f"column means {errors['mean']:.4g}"
     )
 
 
@@ -217,8 +417,8 @@ def measures(
 
     Args:
         params: The model.
-        dataset: Up to 10,000 of its validation images are used, or of its training images if none
-            are held out.
+        dataset: The data as the network sees them. Up to 10,000 of the validation images are used,
+            or of the training images if none are held out.
         how: The cost, whose objective and decoder are used; nothing is corrupted.
         pixel_scale: Divisor of integer pixels.
 
@@ -234,11 +434,13 @@ def measures(
         values["local_filters"] = float((local > 0.5).mean())
     held_out = dataset.valid.images[:MEASURED_IMAGES]
     images = held_out if len(held_out) else dataset.train.images[:MEASURED_IMAGES]
-    codes = evaluation.apply(autoencoder.encode, params, images, pixel_scale)
+    codes = evaluation.apply(saved.encode("sigmoid"), (params,), images, pixel_scale)
     values["dead_units"] = float(evaluation.dead(codes).mean())
     if len(held_out):
         x = autoencoder.pixels(jnp.asarray(held_out), pixel_scale)
-        cost = autoencoder.cost(params, x, x, how.cost, how.decoder)
+        clean = autoencoder.fill(x)
+        observed = ~jnp.isnan(x) if _any_missing(dataset) else None
+        cost = autoencoder.cost(params, clean, clean, how.cost, how.decoder, observed)
         values["valid_cost_uncorrupted"] = float(cost)
     return values
 
@@ -394,9 +596,11 @@ def figure_suffix(settings: Settings, data_name: str, seed: int, usual_epochs: i
     ('', '_digits_seed-7')
     """
     words = [] if data_name == "mnist" else [data_name]
-    usual = shared.flat(Settings(training=Training(epochs=usual_epochs)))
+    plain = Settings(training=Training(epochs=usual_epochs))
+    linear = settings.model.decoder == "linear"  # on which the usual cost and optimiser depend
+    usual = shared.flat(plain.resolved("mnist", 1, unit=not linear)) | {"decoder": "sigmoid"}
     for name, value in (shared.flat(settings) | {"seed": seed}).items():
-        if name in ("data", "corruption", "seeds") or value == usual[name]:
+        if name in ("data", "corruption", "seeds") or value in (None, usual[name]):
             continue
         flag = name.replace("_", "-")
         if isinstance(value, bool):
@@ -418,7 +622,8 @@ def percent(level: float) -> str:
 def _of_member(row: dict[str, Any], i: int) -> dict[str, Any]:
     """A member's own row of metrics."""
     cost = row["costs"][i] if "costs" in row else row["cost"]
-    return {"epoch": row["epoch"], "cost": cost, "seconds": row["seconds"]}
+    held_out = {"valid_cost": row["valid_cost"][i]} if "valid_cost" in row else {}
+    return {"epoch": row["epoch"], "cost": cost, **held_out, "seconds": row["seconds"]}
 
 
 def _in_words(result: dict[str, Any]) -> str:

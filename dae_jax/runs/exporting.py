@@ -1,7 +1,8 @@
 """Trained models as programs of other runtimes: ONNX, StableHLO and PyTorch.
 
-Each takes images (n, d) for any n, of the training images' type, scales them, and returns the
-probabilities of a classifier (n, K), or the codes and the reconstructions of a dA.
+Each takes images (n, d) for any n, of the training images' type, without missing values, scales
+them, and returns the probabilities of a classifier (n, K), or the codes and the reconstructions of
+a dA.
 """
 
 import io
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 OPSET, IR = 17, 8  # of ONNX 1.12, 2022, so that older runtimes take the file too
+RECONSTRUCTIONS = "reconstructions"
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
@@ -56,7 +58,7 @@ def steps(model: Model) -> list[Step]:
     tied = isinstance(params, Params)
     return [
         Step("W", "b", False, card.activation, "codes"),
-        Step("W" if tied else "W_prime", "b_prime", tied, str(card.decoder), "reconstructions"),
+        Step("W" if tied else "W_prime", "b_prime", tied, str(card.decoder), RECONSTRUCTIONS),
     ]
 
 
@@ -64,7 +66,7 @@ def outputs(model: Model) -> dict[str, int]:
     """The names of what a program returns, and the numbers of columns."""
     if isinstance(model.params, Classifier):
         return {"probabilities": model.widths[-1]}
-    return {"codes": model.widths[-1], "reconstructions": model.widths[0]}
+    return {"codes": model.widths[-1], RECONSTRUCTIONS: model.widths[0]}
 
 
 def input_type(model: Model) -> str:
@@ -72,9 +74,10 @@ def input_type(model: Model) -> str:
 
     Floats are not divided: if it is unknown what a dA was trained on, its images have to be scaled.
     """
-    if not model.card.integer_pixels or model.card.range is None:
+    card = model.card
+    if not card.integer_pixels or card.range is None or card.scaling is not None:
         return "float32"
-    low, high = model.card.range
+    low, high = card.range
     return "uint8" if low >= 0 and high <= 255 else "int32"
 
 
@@ -95,9 +98,17 @@ def to_onnx(model: Model) -> bytes:
         arrays["scale"] = np.asarray(model.card.pixel_scale, np.float32)
         nodes.append(helper.make_node("Cast", [x], ["floats"], to=TensorProto.FLOAT))
         nodes.append(helper.make_node("Div", ["floats", "scale"], [x := "scaled"]))
+    if (scaling := model.card.scaling) is not None:
+        arrays["means"], arrays["deviations"] = (part.astype(np.float32) for part in scaling)
+        nodes.append(helper.make_node("Sub", [x, "means"], ["centred"]))
+        nodes.append(helper.make_node("Div", ["centred", "deviations"], [x := "standardised"]))
     for W, b, transposed, activation, y in steps(model):
         nodes.append(helper.make_node("Gemm", [x, W, b], [f"{y}.a"], transB=int(transposed)))
-        nodes.append(helper.make_node(kinds[activation], [f"{y}.a"], [x := y]))
+        if scaling is not None and y == RECONSTRUCTIONS:
+            nodes.append(helper.make_node("Mul", [f"{y}.a", "deviations"], [f"{y}.scaled"]))
+            nodes.append(helper.make_node("Add", [f"{y}.scaled", "means"], [x := y]))
+        else:
+            nodes.append(helper.make_node(kinds[activation], [f"{y}.a"], [x := y]))
 
     def described(name: str, dtype: str, columns: int) -> onnx.ValueInfoProto:
         tensor_type = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
@@ -127,13 +138,14 @@ def to_stablehlo(model: Model) -> bytes:
     from jax import export
 
     card, params = model.card, model.params
+    scale, restore = _scalers(model, jax.numpy.asarray)
 
     def network(images: Any) -> Any:
-        x = autoencoder.pixels(images, card.pixel_scale)
+        x = scale(autoencoder.pixels(images, card.pixel_scale))
         if isinstance(params, Classifier):
             return jax.nn.softmax(saved.logits(card.activation)(params, x))
         y = autoencoder.encode(params, x)
-        return y, autoencoder.DECODERS[str(card.decoder)](params, y)
+        return y, restore(autoencoder.DECODERS[str(card.decoder)](params, y))
 
     (n,) = export.symbolic_shape("n")
     images = jax.ShapeDtypeStruct((n, card.pixels), input_type(model))
@@ -151,7 +163,8 @@ def to_torch(model: Model) -> bytes:
     require("torch", "torch")
     import torch
 
-    scale = None if input_type(model) == "float32" else model.card.pixel_scale
+    divisor = None if input_type(model) == "float32" else model.card.pixel_scale
+    scale, restore = _scalers(model, torch.from_numpy)
     kinds: dict[str, Callable[[Any], Any]] = {
         "sigmoid": torch.sigmoid,
         "relu": torch.relu,
@@ -166,11 +179,12 @@ def to_torch(model: Model) -> bytes:
                 self.register_buffer(name.replace(".", "_"), torch.from_numpy(np.array(value)))
 
         def forward(self, images: torch.Tensor) -> Any:
-            y = images if scale is None else images.to(torch.float32) / scale
+            y = scale(images if divisor is None else images.to(torch.float32) / divisor)
             results = {}
             for name_W, name_b, transposed, activation, output in steps(model):
                 W, b = (getattr(self, name.replace(".", "_")) for name in (name_W, name_b))
-                y = results[output] = kinds[activation](y @ (W.T if transposed else W) + b)
+                y = kinds[activation](y @ (W.T if transposed else W) + b)
+                results[output] = y = restore(y) if output == RECONSTRUCTIONS else y
             first, *others = (results[name] for name in outputs(model))
             return (first, *others) if others else first
 
@@ -181,6 +195,16 @@ def to_torch(model: Model) -> bytes:
     content = io.BytesIO()
     torch.export.save(program, content, extra_files={"dae_jax.json": _card(model)})
     return content.getvalue()
+
+
+def _scalers(
+    model: Model, to_array: Callable[[np.ndarray], Any]
+) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """How columns are standardised, and how rows get their own units back."""
+    if model.card.scaling is None:
+        return lambda x: x, lambda x: x
+    means, deviations = (to_array(part.astype(np.float32)) for part in model.card.scaling)
+    return lambda x: (x - means) / deviations, lambda x: x * deviations + means
 
 
 def _card(model: Model) -> str:

@@ -95,6 +95,7 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     if d.labels is not None:
         checks.check_budget(dataset, d.labels)
     images = dataset.pretraining_images
+    checks.check_complete(dataset.name, images, dataset.valid.images, dataset.test.images)
     checks.check_varied(dataset.name, images)
     resolved = settings.resolved(dataset.name, len(images))
     if resolved.batch_size > len(images):

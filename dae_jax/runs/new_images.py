@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dae_jax import datasets
-from dae_jax.datasets import Split, image_folder
+from dae_jax.datasets import Split, image_folder, tables
 from dae_jax.errors import InputError
 from dae_jax.runs.cards import Card
 
@@ -18,7 +18,8 @@ __all__ = ["NewImages", "load"]
 class NewImages(NamedTuple):
     """Images (n, d) with their names, labels (n,) or None, and the names of classes 0, 1, ...
 
-    `seen` says whether the model may have been trained on some of them.
+    `seen` says whether the model may have been trained on some of them; `columns` are the names of
+    a table's columns, or None.
     """
 
     images: np.ndarray
@@ -26,6 +27,7 @@ class NewImages(NamedTuple):
     labels: np.ndarray | None
     class_names: tuple[str, ...]
     seen: bool
+    columns: tuple[str, ...] | None = None
 
 
 def load(
@@ -51,7 +53,7 @@ def load(
     Raises:
         InputError: There are no such images, or their size, kind or range is not the model's.
     """
-    files = datasets.holds_image_files(source)
+    files, columns = datasets.holds_image_files(source), None
     if files:
         x, labels, class_names, notices = _read_files(source, card, image_size, grey)
         shape, parts = x.shape[1:], {"train": Split(x.reshape(len(x), -1), labels)}
@@ -59,8 +61,10 @@ def load(
         flag = "--grey" if image_size is None else "--image-size"
         raise InputError(flag, expected="a folder of images", got=source, do=f"leave {flag} out")
     else:
-        dataset = datasets.load_whole(source)
+        dataset = datasets.load_whole(source, label_column=_label_column(source, card))
         shape, class_names, notices = dataset.image_shape, dataset.class_names, dataset.notices
+        columns = dataset.columns
+        _check_columns(source, columns, card.columns)
         parts = {name: getattr(dataset, name) for name in ("train", "valid", "test")}
     parts = {name: split for name, split in parts.items() if len(split.images)}
     part = part or ("test" if "test" in parts else "all")
@@ -75,7 +79,28 @@ def load(
     if class_names is None:
         class_names = tuple(map(str, range(split.n_classes)))
     seen = Path(source) == card.source and part in ("train", "all")
-    return NewImages(split.images, names, split.labels, class_names, seen)
+    return NewImages(split.images, names, split.labels, class_names, seen, columns)
+
+
+def _label_column(source: str, card: Card) -> str | None:
+    """The column of classes of the training table, if the new table has it, too."""
+    named = tables.is_table(source) and card.label_column in tables.column_names(source)
+    return card.label_column if named else None
+
+
+def _check_columns(
+    source: str, columns: tuple[str, ...] | None, known: tuple[str, ...] | None
+) -> None:
+    """Check that a table has the columns of the training table, in their order."""
+    if columns is None or known is None or columns == known:
+        return
+    if len(columns) != len(known):
+        expected, got = f"{len(known)}, as in training", f"{len(columns)}"
+    else:
+        i = next(i for i, pair in enumerate(zip(columns, known, strict=True)) if len(set(pair)) > 1)
+        expected, got = f"{known[i]} as number {i + 1}, as in training", columns[i]
+    do = "give the columns of the training table, in their order"
+    raise InputError(f"columns of {source}", expected=expected, got=got, do=do)
 
 
 def _read_files(

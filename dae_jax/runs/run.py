@@ -79,7 +79,7 @@ def load_data(data: shared.Data) -> tuple[Dataset, bool]:
         valid_fraction=data.valid_fraction, image_size=data.image_size, grey=data.grey
     )
     if data.data is not None:
-        return datasets.load(data.data, **options), False
+        return datasets.load(data.data, label_column=data.label_column, **options), False
     dataset = datasets.load_default(**options)
     unavailable = dataset.name != "mnist"
     if unavailable:

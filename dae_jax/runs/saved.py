@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 from numpy.typing import ArrayLike
@@ -46,6 +47,7 @@ __all__ = [
     "logits",
     "named_tensors",
     "reconstruct",
+    "row_cost",
     "save",
 ]
 
@@ -157,7 +159,27 @@ class Model(NamedTuple):
         if self.card.decoder is None:
             got = "a classifier, which has no decoder"
             raise InputError("model", expected="a dA", got=got)
-        return self._apply(reconstruct(self.card.decoder), self.params, images)
+        rows = self._apply(reconstruct(self.card.decoder), self.params, images)
+        return rows if self.card.scaling is None else self.card.scaling.undo(rows)
+
+    def anomaly_scores(self, images: ArrayLike) -> Float[np.ndarray, "n"]:
+        """The cost of reconstructing each image by a dA: the higher, the stranger is the image.
+
+        Nothing is corrupted. Missing values are left out, so that rows with gaps cost less.
+
+        Args:
+            images: See `predict`.
+
+        Raises:
+            InputError: As for `reconstruct`.
+        """
+        if self.card.decoder is None:
+            got = "a classifier, which has no decoder"
+            raise InputError("model", expected="a dA", got=got)
+        how = self.card.denoising
+        usual = "cross-entropy" if self.card.decoder == "sigmoid" else "squared-error"
+        cost = row_cost(usual if how is None else how["cost"], self.card.decoder)
+        return self._apply(cost, self.params, images)
 
     def _apply(self, network: Callable[..., Any], params: Any, images: ArrayLike) -> np.ndarray:
         """Check images, and apply a network to them in full precision, on any device."""
@@ -165,14 +187,24 @@ class Model(NamedTuple):
         do = "prepare them as the training images were"
         self.card.check_shape("images", x.shape[1], shape, do)
         self.card.check_values("images", x)
+        if self.card.scaling is not None:
+            x = self.card.scaling.apply(x)
+        elif (
+            self.card.columns is not None
+        ):  # a table's numbers are no pixels, even if all are whole
+            x = x.astype(np.float32)
         with jax.default_matmul_precision("float32"):
             return evaluation.apply(network, params, x, self.card.pixel_scale)
 
 
 @cache  # the same object for the same name, since JAX compares functions by identity
 def encode(activation: str) -> Callable[..., Any]:
-    """`stacked.encode` with the activation of that name in `ACTIVATIONS`."""
-    return partial(stacked.encode, activation=ACTIVATIONS[activation])
+    """`stacked.encode` with the activation of that name in `ACTIVATIONS`, and without gaps."""
+
+    def codes(layers: Any, x: Any) -> Any:
+        return stacked.encode(layers, autoencoder.fill(x), ACTIVATIONS[activation])
+
+    return codes
 
 
 @cache
@@ -183,8 +215,27 @@ def logits(activation: str) -> Callable[..., Any]:
 
 @cache
 def reconstruct(decoder: str) -> Callable[..., Any]:
-    """`autoencoder.reconstruct` with a decoder of `autoencoder.DECODERS`."""
-    return lambda params, x: autoencoder.DECODERS[decoder](params, autoencoder.encode(params, x))
+    """`autoencoder.reconstruct` with a decoder of `autoencoder.DECODERS`, and without gaps."""
+
+    def rows(params: AnyParams, x: Any) -> Any:
+        codes = autoencoder.encode(params, autoencoder.fill(x))
+        return autoencoder.DECODERS[decoder](params, codes)
+
+    return rows
+
+
+@cache
+def row_cost(objective: Any, decoder: Any) -> Callable[..., Any]:
+    """`autoencoder.cost` of each row, without noise and without its missing values."""
+
+    def cost(params: AnyParams, x: Any) -> Any:
+        def one(row: Any) -> Any:
+            clean = autoencoder.fill(row)[None]
+            return autoencoder.cost(params, clean, clean, objective, decoder, ~jnp.isnan(row)[None])
+
+        return jax.vmap(one)(x)
+
+    return cost
 
 
 def save(path: Path, params: AnyParams | Classifier, card: Card) -> Path:
@@ -315,6 +366,8 @@ def _card(metadata: Mapping[str, Any]) -> Card:
     values = {name: value for name, value in metadata.items() if name not in _DERIVED}
     for name in ("image_shape", "range", "class_names"):
         values[name] = listed(values[name])
+    for name in ("means", "deviations", "columns"):
+        values[name] = listed(values.get(name))
     if values["kind"] == "classifier" and values["range"] is None:
         raise ValueError("range of the training images")
     values["pixel_scale"] = float(values["pixel_scale"])

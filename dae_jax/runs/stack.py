@@ -70,6 +70,8 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     training.optimiser(f.finetune_optimizer, f.rate)  # checks its name
     if d.unlabelled is not None:
         dataset = checks.with_unlabelled(dataset, d.unlabelled, d.image_size, d.grey)
+    held_out = dataset.valid.images, dataset.test.images
+    checks.check_complete(dataset.name, dataset.pretraining_images, *held_out)
     if pretrained is None:
         _check_pretraining(settings, dataset)
     else:
@@ -197,7 +199,7 @@ def train_layer(
     if how.pretrain_epochs == 0:
         return jax.device_get(params)
     rate = how.pretrain_learning_rate
-    optimizer = training.optimiser("sgd", rate)
+    optimizer = training.optimiser(how.pretrain_optimizer, rate)
     each = range(len(keys))
     trained = stage.train(
         Stage(

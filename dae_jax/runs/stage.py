@@ -19,11 +19,23 @@ from dae_jax.runs.checkpoints import Checkpoints, Metrics
 from dae_jax.settings.shared import Denoising
 from dae_jax.training import Report, Shuffle, State, Watch
 
-__all__ = ["INIT", "DivergenceError", "Place", "Stage", "Trained", "denoising_cost", "train"]
+__all__ = [
+    "INIT",
+    "RESTORED",
+    "VALID",
+    "DivergenceError",
+    "Place",
+    "Stage",
+    "Trained",
+    "denoising_cost",
+    "train",
+]
 
 PyTree = Any
 INIT = 2**32 - 1
 """Folded into a seed's key for the weights; epochs or stages fold in their number, from 0."""
+VALID, RESTORED = INIT - 1, INIT - 2
+"""The same for the noise on images held out, during and after training."""
 
 
 class DivergenceError(InputError):
@@ -129,8 +141,16 @@ def train(
     return Trained(state, metrics.rows)
 
 
-def denoising_cost(how: Denoising, pixel_scale: float) -> jax.tree_util.Partial:
-    """The cost of one dA, as its settings describe it, for `train` or `training.fit`."""
+def denoising_cost(
+    how: Denoising, pixel_scale: float, *, missing: bool = False
+) -> jax.tree_util.Partial:
+    """The cost of one dA, as its settings describe it, for `train` or `training.fit`.
+
+    Args:
+        how: The settings.
+        pixel_scale: Divisor of integer pixels.
+        missing: Whether NaN in the data are missing values.
+    """
     return training.bind(
         autoencoder.denoising_cost,
         level=how.corruption,
@@ -138,6 +158,7 @@ def denoising_cost(how: Denoising, pixel_scale: float) -> jax.tree_util.Partial:
         noise=how.noise,
         objective=how.cost,
         decoder=how.decoder,
+        missing=missing,
     )
 
 
@@ -202,5 +223,7 @@ def _show(progress: console.Progress, row: dict[str, Any], stage: Stage, images:
     words = "cost " + " ".join(f"{cost:#.6g}" for cost in costs)
     if "valid_error" in row:
         words += "  validation error " + " ".join(f"{e:.2%}" for e in row["valid_error"])
+    if "valid_cost" in row:
+        words += "  held out " + " ".join(f"{cost:#.6g}" for cost in row["valid_cost"])
     left = (stage.epochs - row["epoch"]) * row["seconds"]
     progress.show(row["epoch"], words, images / row["seconds"], left)

@@ -8,7 +8,7 @@ from tyro.conf import arg
 
 from dae_jax.errors import InputError, check_objective
 from dae_jax.settings import shared
-from dae_jax.settings.shared import Decoder, Denoising, Noise, Objective, Precision
+from dae_jax.settings.shared import Decoder, Denoising, Noise, Objective, Optimizer, Precision
 
 __all__ = [
     "ARMS",
@@ -26,6 +26,8 @@ __all__ = [
     "default_epochs",
 ]
 
+_BY_LAYERS_OR_DATA = ("corruption", "pretrain_epochs", "pretrain_learning_rate")
+"""The settings of pretraining whose default, (), depends on the layers or on the data."""
 LEVELS = (0.1, 0.2, 0.3)  # the tutorial's corruption levels, from the images up
 
 # The default rate of fine-tuning per image of a minibatch, whose cost is a mean, and the largest: a
@@ -68,6 +70,7 @@ class Layer(Denoising):
     pretrain_learning_rate: float
     batch_size: int
     shuffle: bool
+    pretrain_optimizer: Optimizer = "sgd"
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Pretraining:
     ] = ()
     """Levels in [0, 1] or, for Gaussian noise, standard deviations."""
     noise: Annotated[tuple[Noise, ...], arg(metavar="NAME [NAME ...]")] = ("masking",)
-    """Kind of noise on the inputs of a layer: masking, gaussian or salt-and-pepper."""
+    """Kind of noise on the inputs of a layer: masking, gaussian, salt-and-pepper or swap."""
     cost: Annotated[tuple[Objective, ...], arg(metavar="NAME [NAME ...]")] = ("cross-entropy",)
     """Cost that a layer minimises: cross-entropy or squared-error."""
     decoder: Annotated[tuple[Decoder, ...], arg(metavar="NAME [NAME ...]")] = ("sigmoid",)
@@ -96,8 +99,17 @@ class Pretraining:
         ),
     ] = ()
     """Passes over all images for a layer; 0 leaves its initial weights."""
-    pretrain_learning_rate: Annotated[tuple[float, ...], arg(metavar="RATE [RATE ...]")] = (0.1,)
+    pretrain_learning_rate: Annotated[
+        tuple[float, ...],
+        arg(
+            metavar="RATE [RATE ...]",
+            help_behavior_hint="(default: 0.1 for sgd, 0.01 for momentum, 0.001 for adam; "
+            "sgd and momentum of a linear output 0.5 and 0.05 / the layer's units)",
+        ),
+    ] = ()
     """Learning rate of a layer, above 0."""
+    pretrain_optimizer: Optimizer = field(default="sgd", metadata={"since": "0.2.0"})
+    """Optax optimiser; momentum is .9."""
     batch_size: int = 20
     """Images per minibatch. A remainder is dropped, as in the tutorial."""
     shuffle: bool = False
@@ -115,8 +127,8 @@ class Pretraining:
             value = getattr(self, part.name)
             if not isinstance(value, tuple) or len(value) in (1, n_layers):
                 continue
-            if part.name in ("corruption", "pretrain_epochs") and not value:
-                continue  # the default depends on the layers, or on the data
+            if part.name in _BY_LAYERS_OR_DATA and not value:
+                continue
             raise InputError(
                 f"--{part.name.replace('_', '-')}",
                 expected=f"one value, or {n_layers}, one for each layer of --hidden",
@@ -352,6 +364,7 @@ class Settings:
             decoder=_of_layer(p.decoder, k),
             pretrain_epochs=_of_layer(p.pretrain_epochs, k),
             pretrain_learning_rate=_of_layer(p.pretrain_learning_rate, k),
+            pretrain_optimizer=p.pretrain_optimizer,
             batch_size=p.batch_size,
             shuffle=p.shuffle,
         )
@@ -370,10 +383,17 @@ class Settings:
         n, p = len(self.stack.hidden), self.pretraining
         levels = p.corruption or (*LEVELS[:n], *LEVELS[-1:] * (n - len(LEVELS)))
         epochs = p.pretrain_epochs or (default_epochs(data_name, n_images, p.batch_size),)
+        rates = p.pretrain_learning_rate or tuple(
+            shared.default_rate(p.pretrain_optimizer, _of_layer(p.decoder, k), width)
+            for k, width in enumerate(self.stack.hidden)
+        )
+        rates = rates[:1] if len(set(rates)) == 1 else rates
         return replace(
             self,
             data=replace(self.data, data=self.data.data or data_name),
-            pretraining=replace(p, corruption=levels, pretrain_epochs=epochs),
+            pretraining=replace(
+                p, corruption=levels, pretrain_epochs=epochs, pretrain_learning_rate=rates
+            ),
             finetuning=replace(self.finetuning, finetune_learning_rate=self.finetuning.rate),
         )
 

@@ -29,6 +29,7 @@ __all__ = [
     "check_resume",
     "check_seeds",
     "command",
+    "default_rate",
     "differences",
     "flat",
     "from_json",
@@ -42,8 +43,12 @@ __all__ = [
 Noise = Literal["masking", "gaussian", "salt-and-pepper", "swap"]
 Objective = Literal["cross-entropy", "squared-error"]
 Decoder = Literal["sigmoid", "linear"]
+Optimizer = Literal["sgd", "momentum", "adam"]
 Precision = Literal["float32", "tensorfloat32", "bfloat16", "float64"]
 Settings = TypeVar("Settings")
+_RATES = {"sgd": 0.1, "momentum": 0.01}  # with a sigmoid output
+_RATES_BY_WIDTH = {"sgd": 0.5, "momentum": 0.05}  # with a linear one, times the hidden units
+_OTHER_RATE = 0.001
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ class Data:
         ),
     ] = None
     """mnist, mnist-sample, digits, or a path: a folder of IDX files or of images, a .csv file with
-    the columns file and label, .npz, .npy or the tutorial's mnist.pkl.gz."""
+    the columns file and label, .npz, .npy or the tutorial's mnist.pkl.gz; or a table of numbers, a
+    .csv or .parquet file."""
     valid_fraction: Annotated[
         float | None, arg(metavar="SHARE", help_behavior_hint="(default: 0.1)")
     ] = None
@@ -71,6 +77,10 @@ class Data:
     """Size in pixels that image files are resized to."""
     grey: bool = field(default=False, metadata={"since": "0.2.0"})
     """Read image files that are saved in colour as grey."""
+    label_column: Annotated[
+        str | None, arg(metavar="NAME", help_behavior_hint="(default: label, if there is one)")
+    ] = field(default=None, metadata={"since": "0.2.0"})
+    """Column of a table that holds the classes."""
     pixel_scale: float = 255.0
     """Divisor of integer pixels. The tutorial's own data file was divided by 256."""
 
@@ -83,6 +93,25 @@ class Denoising:
     noise: Noise
     cost: Objective
     decoder: Decoder
+
+
+def default_rate(optimizer: str, decoder: str, n_hidden: int) -> float:
+    """The learning rate of a dA, by the optimiser and the curvature of the cost.
+
+    The squared error of a linear output has the curvature 2 |y|^2 in the decoder's weights, which
+    grows with the number of hidden units, each in (0, 1); a sigmoid's does not, as it saturates.
+
+    Args:
+        optimizer: Its name.
+        decoder: ``"sigmoid"`` or ``"linear"``.
+        n_hidden: Number of hidden units.
+
+    >>> default_rate("sgd", "sigmoid", 500), default_rate("sgd", "linear", 500)
+    (0.1, 0.001)
+    """
+    if decoder == "linear" and optimizer in _RATES_BY_WIDTH:
+        return _RATES_BY_WIDTH[optimizer] / n_hidden
+    return _RATES.get(optimizer, _OTHER_RATE)
 
 
 def check_data(data: Data) -> None:

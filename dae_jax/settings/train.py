@@ -7,7 +7,15 @@ from tyro.conf import arg
 
 from dae_jax.errors import InputError, check_objective
 from dae_jax.settings import shared
-from dae_jax.settings.shared import Data, Decoder, Denoising, Noise, Objective, Precision
+from dae_jax.settings.shared import (
+    Data,
+    Decoder,
+    Denoising,
+    Noise,
+    Objective,
+    Optimizer,
+    Precision,
+)
 
 __all__ = [
     "TUTORIAL_UPDATES",
@@ -30,8 +38,17 @@ class Model:
     """Whether the decoder uses the transposed encoder weights; --untied gives it its own."""
     init: Literal["tutorial", "jax"] = "tutorial"
     """Initial weights: the tutorial's, bit for bit, from NumPy's legacy generator; or JAX's."""
-    decoder: Decoder = "sigmoid"
+    decoder: Annotated[
+        Decoder | None,
+        arg(
+            metavar="{sigmoid,linear}",
+            help_behavior_hint="(default: sigmoid if all values are in [0, 1])",
+        ),
+    ] = None
     """Output: sigmoid, in (0, 1); or linear, for inputs outside [0, 1], with squared error only."""
+    standardize: bool = field(default=False, metadata={"since": "0.2.0"})
+    """Bring each column to mean 0 and variance 1 first; a table with values outside [0, 1] is, in
+    any case, unless --decoder is given. The model keeps both and restores rows in their units."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +66,13 @@ class Corruption:
 class Training:
     """The cost and its optimisation."""
 
-    cost: Objective = "cross-entropy"
+    cost: Annotated[
+        Objective | None,
+        arg(
+            metavar="{cross-entropy,squared-error}",
+            help_behavior_hint="(default: cross-entropy; squared-error of a linear output)",
+        ),
+    ] = None
     """Cost to minimise, summed over pixels and averaged over the minibatch."""
     epochs: Annotated[
         int | None,
@@ -61,10 +84,26 @@ class Training:
     """Passes over the training images."""
     batch_size: int = 20
     """Images per minibatch. A remainder is dropped, as in the tutorial."""
-    learning_rate: float = 0.1
-    """Learning rate, above 0. For adam, 0.001 is a good start."""
-    optimizer: Literal["sgd", "momentum", "adam"] = "sgd"
+    learning_rate: Annotated[
+        float | None,
+        arg(
+            metavar="RATE",
+            help_behavior_hint="(default: 0.1 for sgd, 0.01 for momentum, 0.001 for adam; "
+            "sgd and momentum of a linear output 0.5 and 0.05 / --n-hidden)",
+        ),
+    ] = None
+    """Learning rate, above 0."""
+    optimizer: Annotated[
+        Optimizer | None,
+        arg(
+            metavar="{sgd,momentum,adam}",
+            help_behavior_hint="(default: sgd; adam for a linear output)",
+        ),
+    ] = None
     """Optax optimiser; momentum is .9."""
+    early_stopping: bool = field(default=False, metadata={"since": "0.2.0"})
+    """Keep the parameters of the epoch with the lowest cost on the images held out, and stop when
+    it has not fallen for long, by the tutorial's patience rule."""
     seed: int = 123
     """Seed of weights, noise and order, 0 to 2**32 - 1."""
     seeds: int = 1
@@ -114,9 +153,15 @@ class Settings:
     output: Output = field(default_factory=Output)
 
     @property
+    def n_members(self) -> int:
+        """The number of models to train."""
+        return len(self.corruption.corruption) * self.training.seeds
+
+    @property
     def members(self) -> list[tuple[Denoising, int]]:
-        """The cost and the seed of every model to train, level by level."""
+        """The cost and the seed of every model to train, level by level, of `resolved` settings."""
         noise, cost, decoder = self.corruption.noise, self.training.cost, self.model.decoder
+        assert cost is not None and decoder is not None
         seeds = range(self.training.seed, self.training.seed + self.training.seeds)
         return [
             (Denoising(level, noise, cost, decoder), seed)
@@ -130,19 +175,48 @@ class Settings:
         assert self.training.epochs is not None
         return self.training.epochs
 
-    def resolved(self, data_name: str, n_images: int) -> "Settings":
+    def resolved(
+        self, data_name: str, n_images: int, *, unit: bool = True, table: bool = False
+    ) -> "Settings":
         """These settings with the defaults that depend on the data filled in.
 
-        >>> Settings().resolved("mnist", 50_000).epochs
-        15
+        Args:
+            data_name: The name of the data set.
+            n_images: The number of its training images.
+            unit: Whether all its values are in [0, 1].
+            table: Whether it is a table, whose columns have units of their own.
+
+        >>> settings = Settings().resolved("mnist", 50_000)
+        >>> settings.epochs, settings.training.cost
+        (15, 'cross-entropy')
+        >>> settings = Settings().resolved("prices", 1_000, unit=False, table=True)
+        >>> settings.model.standardize, settings.model.decoder, settings.training.optimizer
+        (True, 'linear', 'adam')
         """
-        epochs = self.training.epochs
+        model, t, epochs = self.model, self.training, self.training.epochs
+        decoder, standardize = model.decoder, model.standardize
+        if decoder is None:
+            fits = unit and not standardize
+            decoder = "sigmoid" if fits or t.cost == "cross-entropy" else "linear"
+            standardize = standardize or (decoder == "linear" and table)
+        linear = decoder == "linear"
+        optimizer = t.optimizer or ("adam" if linear else "sgd")
+        rate = t.learning_rate
+        if rate is None:
+            rate = shared.default_rate(optimizer, decoder, model.n_hidden)
         if epochs is None:
-            epochs = default_epochs(data_name, n_images, self.training.batch_size)
+            epochs = default_epochs(data_name, n_images, t.batch_size)
         return replace(
             self,
             data=replace(self.data, data=self.data.data or data_name),
-            training=replace(self.training, epochs=epochs),
+            model=replace(model, decoder=decoder, standardize=standardize),
+            training=replace(
+                t,
+                cost=t.cost or ("squared-error" if linear else "cross-entropy"),
+                epochs=epochs,
+                learning_rate=rate,
+                optimizer=optimizer,
+            ),
         )
 
     def check(self) -> None:
@@ -163,9 +237,20 @@ class Settings:
         shared.check_count("batch-size", t.batch_size)
         shared.check_count("seeds", t.seeds)
         shared.check_count("epochs", 1 if t.epochs is None else t.epochs)
-        shared.check_above_0("learning-rate", t.learning_rate)
+        if t.learning_rate is not None:
+            shared.check_above_0("learning-rate", t.learning_rate)
         shared.check_seeds(t.seed, t.seeds)
-        check_objective(t.cost, self.model.decoder, "--cost cross-entropy")
+        if t.cost is not None and self.model.decoder is not None:
+            check_objective(t.cost, self.model.decoder, "--cost cross-entropy")
+        sigmoid = self.model.decoder == "sigmoid"
+        if self.model.standardize and (sigmoid or t.cost == "cross-entropy"):
+            given = "--decoder sigmoid" if sigmoid else "--cost cross-entropy"
+            raise InputError(
+                f"--standardize with {given}",
+                expected="a linear output, as standardised values are outside [0, 1]",
+                got="a sigmoid's, in (0, 1)",
+                do=f"leave {given} out",
+            )
         shared.check_resume(self.output)
 
 

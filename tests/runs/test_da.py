@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from dae_jax import autoencoder, corruption, datasets, evaluation, training
 from dae_jax.datasets import Split
-from dae_jax.runs import checkpoints, da, saved
+from dae_jax.runs import checkpoints, da, saved, stage
 from dae_jax.runs.run import Run
 from dae_jax.settings.shared import Denoising
 from dae_jax.settings.train import Corruption, Model, Settings, Training
@@ -35,7 +35,7 @@ def test_the_parameters_are_those_of_a_plain_loop(train_small):
     "flags",
     [
         pytest.param("--untied --init jax --shuffle --learning-rate 0.05", marks=SLOW),
-        "--noise gaussian --cost squared-error --decoder linear --learning-rate 0.01",
+        "--noise gaussian --decoder linear --optimizer sgd --learning-rate 0.01",
         pytest.param(
             "--noise salt-and-pepper --optimizer momentum --learning-rate 0.01", marks=SLOW
         ),
@@ -54,18 +54,102 @@ def test_other_models_train_too_and_the_names_of_their_figures_say_so(train_smal
 
 
 @pytest.mark.slow
-def test_data_of_any_range_trains_with_the_cost_that_the_error_names(train_small):
+def test_data_of_any_range_trains_with_the_cost_that_the_error_names(
+    train_small, standard_promotion
+):
     rng = np.random.default_rng(0)
     np.save("wide.npy", rng.normal(size=(60, 9)).astype(np.float32))
-    flags = ["--cost", "squared-error", "--decoder", "linear", "--learning-rate", "0.01"]
+    flags = ["--cost", "squared-error", "--decoder", "linear"]
     assert train_small(*flags, data="wide.npy").status == 0
+
+
+def test_a_table_is_standardised_and_restored_in_its_own_units(train_small, standard_promotion):
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(200, 2))
+    x = (hidden @ rng.normal(size=(2, 5)) + 10) * [1, 10, 100, 1e-3, 1]
+    x[:, 4] = 7  # constant
+    x[rng.random(x.shape) < 0.1] = np.nan
+    lines = ["a,b,c,d,e", *(",".join("" if np.isnan(v) else str(v) for v in row) for row in x)]
+    Path("table.csv").write_text("\n".join(lines))
+    size = ("--n-hidden", "16", "--epochs", "300")
+    status, out, err = train_small(
+        "--corruption", "0.1", "--run-dir", "r", data="table.csv", size=size
+    )
+    assert (status, err) == (0, "")
+    assert "columns are standardised" in out and "values are missing" in out
+    model = saved.load("r/params.safetensors")
+    assert model.card.columns == tuple("abcde") and model.card.deviations[4] == 1
+    restored = model.reconstruct(x)
+    gaps = np.isnan(x)
+    assert np.isfinite(restored).all()
+    spread = np.nanstd(x[:, :4], axis=0)
+    error = np.nanmean(((restored - x)[:, :4] / spread) ** 2)
+    assert error < 0.7  # 1 for the column means
+    scores = model.anomaly_scores(np.where(gaps, np.nanmean(x, axis=0), x))
+    strange = model.anomaly_scores(x[:1] * 0)
+    assert scores.shape == (200,) and strange > np.quantile(scores, 0.99)
+    result = read_json("r/results.json")["restored"]
+    assert result["da"] < result["mean"] and 1 <= result["components"] <= 5
+
+
+def test_whole_numbers_of_a_table_are_no_pixels(train_small):
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 2, (60, 3))
+    Path("answers.csv").write_text("\n".join(["a,b,c", *(",".join(map(str, r)) for r in rows)]))
+    assert train_small("--run-dir", "r", data="answers.csv").status == 0
+    model = saved.load("r/params.safetensors")
+    assert (model.card.decoder, model.card.scaling) == ("sigmoid", None)
+    np.testing.assert_array_equal(model.encode(rows), model.encode(rows.astype(np.float32)))
+
+
+# ---- images held out -------------------------------------------------------------------------
+
+
+def test_the_cost_of_held_out_images_is_that_of_the_same_noise_each_time(train_small):
+    train_small("--run-dir", "r", "--seeds", "2")
+    rows = checkpoints.read_metrics(Path("r/metrics.jsonl"))
+    dataset = datasets.load("small.npz")
+    for i, seed in enumerate((123, 124)):
+        params = saved.load(f"r/corruption_30_seed_{seed}/params.safetensors").params
+        expected = autoencoder.denoising_cost(
+            params,
+            jnp.asarray(dataset.valid.images),
+            jax.random.fold_in(key(seed), stage.VALID),
+            level=jnp.float32(0.3),
+        )
+        assert rows[-1]["valid_cost"][i] == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("seeds", ["1", "2"])
+def test_early_stopping_keeps_the_best_epoch_and_stops(train_small, seeds, monkeypatch):
+    real = da._cost_of
+    calls = []
+
+    def rising_after_4(cost, params, x, key):
+        calls.append(float(real(cost, params, x, key)))
+        return abs(len(calls) / int(seeds) - 4)
+
+    monkeypatch.setattr(da, "_cost_of", rising_after_4)
+    flags = ("--run-dir", "r", "--early-stopping", "--seeds", seeds)
+    size = ("--n-hidden", "16", "--epochs", "40")
+    assert train_small(*flags, size=size).status == 0
+    rows = checkpoints.read_metrics(Path("r/metrics.jsonl"))
+    assert 10 <= len(rows) < 40
+    results = read_json("r/results.json")
+    result = results if seeds == "1" else results[0]
+    assert result["epochs"] == 4 and result["cost"] == rows[3].get("costs", [rows[3]["cost"]])[0]
+    monkeypatch.setattr(da, "_cost_of", real)
+    train_small("--run-dir", "four", "--seeds", seeds, size=("--n-hidden", "16", "--epochs", "4"))
+    folder = "" if seeds == "1" else "corruption_30_seed_123/"
+    stopped, four = (load_file(f"{run}/{folder}params.safetensors") for run in ("r", "four"))
+    jax.tree.map(np.testing.assert_array_equal, stopped, four)
 
 
 # ---- training that diverges ------------------------------------------------------------------
 
 
 def test_a_diverging_run_stops_and_says_what_to_lower(train_small):
-    flags = ("--cost", "squared-error", "--decoder", "linear", "--learning-rate", "1e9")
+    flags = ("--decoder", "linear", "--optimizer", "sgd", "--learning-rate", "1e9")
     status, _, err = train_small("--run-dir", "r", *flags)
     assert status == 2
     assert_one_line(err, "diverged in epoch", "lower --learning-rate, which is 1e+09")

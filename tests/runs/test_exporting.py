@@ -85,6 +85,25 @@ def test_untied_and_linear(runtime):
     assert_the_same(runtime, Model(params, integers), np.arange(20, dtype=np.int32).reshape(5, 4))
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_columns_are_standardised_and_restored_in_their_own_units(runtime):
+    from dae_jax import autoencoder
+    from helpers import key
+
+    params = drawn(lambda: autoencoder.init(key(), 4, 3))
+    how = {"decoder": "linear", "corruption": 0.1, "noise": "gaussian", "cost": "squared-error"}
+    card = floats_card(
+        kind="autoencoder",
+        denoising=how,
+        class_names=None,
+        integer_pixels=True,
+        means=(1.0, -2.0, 0.0, 30.0),
+        deviations=(1.0, 0.5, 10.0, 2.0),
+    )
+    assert exporting.input_type(Model(params, card)) == "float32"
+    assert_the_same(runtime, Model(params, card), IMAGES, atol=1e-5)
+
+
 def test_an_onnx_file_carries_its_card_and_equal_models_are_equal_files():
     model = dae_jax.load("runs/mine")
     content = exporting.to_onnx(model)

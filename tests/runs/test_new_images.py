@@ -149,7 +149,7 @@ BAD_IMAGES = {
     "no size": ("pets_run", "pets --image-size 0 4", None, "images of 1 to"),
     "broken": ("stack", "x.npz", b"PK broken", "x.npz"),
     "broken picture": ("pets_run", "x.png", b"\x89PNG", "x.png"),
-    "not finite": ("f", "x.npy", pixels(0, np.nan, "f4", 4), "finite"),
+    "not finite": ("f", "x.npy", pixels(0, np.nan, "f4", 4), "NaN alone"),
     "unknown flag": ("stack", "own.npz --hidden 3", None, "--hidden"),
     "no images": ("stack", "", None, "IMAGES"),
     "unwritable": ("stack", "own.npz --out own.npz/x.npy", None, "cannot write own.npz/x.npy"),

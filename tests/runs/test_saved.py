@@ -188,7 +188,8 @@ def test_what_a_model_cannot_do_and_images_of_another_kind_are_refused():
         (x[0, 0], "images: expected numbers of shape (n, d)"),
         (x / 255, "images: expected integers in 0 to 255, as in training, got floats in 0 to 1"),
         (x.astype(int) * 2, "integers in 0 to 510; scale them"),
-        (x * np.nan, "images: expected finite numbers"),
+        (np.where(x > 200, np.inf, x), "images: expected finite numbers"),
+        (np.where(x > 200, np.nan, x), "images: expected none that is missing"),
         (x[:0], "images: expected at least one image"),
         (x.astype(str), "images: expected numbers"),
     ):

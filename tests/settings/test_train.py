@@ -18,9 +18,10 @@ from helpers import refused
 
 def test_there_is_one_member_per_level_and_seed():
     settings = Settings(corruption=Corruption((0.0, 0.3)), training=Training(seed=5, seeds=2))
-    members = [(how.corruption, seed) for how, seed in settings.members]
+    members = [(how.corruption, seed) for how, seed in settings.resolved("toy", 9).members]
+    assert settings.n_members == len(members)
     assert members == [(0.0, 5), (0.0, 6), (0.3, 5), (0.3, 6)]
-    ((how, seed),) = Settings().members
+    ((how, seed),) = Settings().resolved("toy", 9).members
     assert (how.corruption, seed) == (0.3, 123)
 
 
@@ -60,7 +61,18 @@ def test_given_settings_are_not_replaced_by_defaults():
         (Settings(training=Training(batch_size=0)), ("--batch-size",)),
         (Settings(training=Training(epochs=0)), ("--epochs",)),
         (Settings(training=Training(learning_rate=float("nan"))), ("--learning-rate",)),
-        (Settings(model=Model(decoder="linear")), ("--cost cross-entropy", "squared-error")),
+        (
+            Settings(model=Model(decoder="linear"), training=Training(cost="cross-entropy")),
+            ("--cost cross-entropy", "squared-error"),
+        ),
+        (
+            Settings(model=Model(decoder="sigmoid", standardize=True)),
+            ("--standardize with --decoder sigmoid", "leave --decoder sigmoid out"),
+        ),
+        (
+            Settings(model=Model(standardize=True), training=Training(cost="cross-entropy")),
+            ("leave --cost cross-entropy out",),
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, words):
@@ -70,6 +82,9 @@ def test_settings_out_of_range_are_refused(settings, words):
 def test_the_tutorials_settings_are_the_defaults():
     settings = Settings()
     settings.check()
+    settings = settings.resolved("mnist", 50_000)
+    assert (settings.model.decoder, settings.training.cost) == ("sigmoid", "cross-entropy")
+    assert settings.training.optimizer == "sgd"
     assert (settings.model.n_hidden, settings.training.batch_size) == (500, 20)
     assert (settings.training.learning_rate, settings.training.seed) == (0.1, 123)
     assert settings.model.tied and not settings.training.shuffle
