@@ -9,26 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from dae_jax import autoencoder, evaluation, training
-from dae_jax.early_stopping import Best
 from dae_jax.errors import check_objective
+from dae_jax.estimators import rows
+from dae_jax.estimators.rows import Rows
 from dae_jax.runs.stage import INIT
 from dae_jax.settings.train import default_epochs
-from dae_jax.training import Report, State
 
-__all__ = ["DenoisingAutoencoder", "seed_of"]
+__all__ = ["DenoisingAutoencoder"]
 
-RATES = {"sgd": 0.1, "momentum": 0.01}
-OTHER_RATE = 0.001  # of Adam and its relatives
 VALID = INIT - 1  # folded into the seed's key for the noise on the rows held out
 
 
-class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rows):
     """Denoising autoencoder: codes from which corrupted rows can be restored.
 
     The model and its cost are those of `autoencoder`, equations (1) to (4); the training is
@@ -117,7 +114,7 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     def fit(self, X: Any, y: Any = None) -> "DenoisingAutoencoder":
         """Train on rows X, (n, n_features); y is not used."""
         afresh = not (self.warm_start and hasattr(self, "params_"))
-        X = self._check(X, reset=afresh)
+        X = rows.numbers(self._validated(X, reset=afresh))
         if afresh:
             self._begin(X)
         X = self._scaled(X)
@@ -129,7 +126,7 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     def partial_fit(self, X: Any, y: Any = None) -> "DenoisingAutoencoder":
         """Train for one epoch on rows X, which may be others each time; y is not used."""
         afresh = not hasattr(self, "params_")
-        X = self._check(X, reset=afresh)
+        X = rows.numbers(self._validated(X, reset=afresh))
         if afresh:
             self._begin(X)
         return self._train(self._scaled(X), 1, held_out=False)
@@ -148,17 +145,11 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     def inverse_transform(self, X: Any) -> NDArray[Any]:
         """The rows that codes X, (n, n_components), stand for, (n, n_features)."""
         check_is_fitted(self)
-        codes = check_array(X)
-        if codes.shape[1] != self._n_features_out:
-            raise ValueError(
-                f"X has {codes.shape[1]} columns, but the codes of this model have "
-                f"{self._n_features_out}"
-            )
-        rows = evaluation.apply(
+        codes = rows.codes(X, self._n_features_out)
+        restored = evaluation.apply(
             autoencoder.DECODERS[self.decoder_], self.params_, codes.astype(np.float32)
         )
-        double = codes.dtype == np.float64
-        return self._unscaled(rows.astype(np.float64 if double else np.float32))
+        return self._unscaled(restored.astype(codes.dtype))
 
     def score_samples(self, X: Any) -> NDArray[Any]:
         """Minus the cost of reconstructing each row, (n,): the lower, the stranger is the row.
@@ -196,24 +187,9 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def _check(self, X: Any, *, reset: bool) -> NDArray[Any]:
-        """The rows as numbers; NaN are allowed, infinite values are not."""
-        X = validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype="numeric",
-            ensure_all_finite="allow-nan",
-            ensure_min_samples=2 if reset else 1,
-        )
-        if X.dtype == np.uint8:
-            return X.astype(np.float32) / np.float32(255)
-        return X if X.dtype in (np.float32, np.float64) else X.astype(np.float64)
-
     def _begin(self, X: NDArray[Any]) -> None:
         """Choose what is left to the values of the first rows, and draw the parameters."""
-        # fmin and fmax pass over NaN
-        within = np.fmin.reduce(X, axis=None) >= 0 and np.fmax.reduce(X, axis=None) <= 1
+        within = rows.unit_interval(X)
         self.decoder_ = self.decoder
         if self.decoder == "auto":
             self.decoder_ = "sigmoid" if within else "linear"
@@ -229,14 +205,8 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             )
         self.mean_ = self.scale_ = None
         if standardize:
-            counts = (~np.isnan(X)).sum(axis=0)
-            if not counts.all():
-                raise ValueError(f"column {counts.argmin()} of X has no value at all")
-            self.mean_ = np.nanmean(X, axis=0, dtype=np.float64)
-            spread = np.nanstd(X, axis=0, dtype=np.float64)
-            constant = spread <= 10 * np.finfo(X.dtype).eps * np.abs(self.mean_)
-            self.scale_ = np.where(constant, 1.0, spread)
-        self._seed = seed_of(self.random_state)
+            self.mean_, self.scale_ = rows.standardisation(X)
+        self._seed = rows.seed_of(self.random_state)
         key = self._key(INIT)
         params = autoencoder.init(key, X.shape[1], self.n_components, tied=self.tied)
         self._state = jax.device_get(training.start_state(params, self._rule))
@@ -247,10 +217,7 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
 
     @property
     def _rule(self) -> Any:
-        rate = self.learning_rate_init
-        if rate is None:
-            rate = RATES.get(self.solver, OTHER_RATE)
-        return training.optimiser(self.solver, rate)
+        return rows.optimiser(self.solver, self.learning_rate_init)
 
     def _train(self, X: Any, epochs: int, *, held_out: bool = True) -> "DenoisingAutoencoder":
         """Train for more epochs; with `held_out`, early stopping may end them."""
@@ -263,64 +230,42 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             decoder=self.decoder_,
             missing=bool(np.isnan(X).any()),
         )
-        watch = None
+        best, first = None, self._epochs
         if self.early_stopping and held_out:
             X, valid = train_test_split(
                 X, test_size=self.validation_fraction, random_state=self._seed
             )
         batch_size = min(self.batch_size, len(X))
         if self.early_stopping and held_out:
-            updates = len(X) // batch_size
-            watch = Best(
-                jax.tree.map(lambda leaf: leaf[None], self._state.params),
-                lambda _, params: float(_validation_cost(cost, params, valid, self._key(VALID))),
-                updates,
-                (self._epochs + self.n_iter_no_change) * updates,
+            best = rows.watch(
+                self._state.params,
+                lambda params: _validation_cost(cost, params, valid, self._key(VALID)),
+                len(X) // batch_size,
+                first + self.n_iter_no_change,
             )
-        self.loss_curve_, first = [], self._epochs
-        state = State(*jax.tree.map(jnp.asarray, self._state))
-        for report in training.fit(
+        learnt = rows.learn(
             cost,
-            state,
+            self._state,
             X,
             jax.random.key(self._seed),
+            best=best,
+            verbose=self.verbose,
             optimizer=self._rule,
             epochs=first + epochs,
             batch_size=batch_size,
             shuffle=self.shuffle,
             start=first,
-        ):
-            training.check_finite(report, "lower learning_rate_init, or scale X")
-            self.loss_curve_.append(float(report.cost))
-            if self.verbose:
-                print(f"epoch {report.epoch}, cost {report.cost:#.6g}")
-            state, self._epochs = report.state, report.epoch
-            if watch is not None:
-                watch.after(_as_member(report))
-                if watch.done(report.epoch):
-                    break
-        self._state = jax.device_get(state)
-        self.n_iter_ = self._epochs - first
+        )
+        self._state, self.loss_curve_ = learnt.state, learnt.costs
+        self.n_iter_ = len(learnt.costs)
+        self._epochs = first + self.n_iter_
         self.params_ = self._state.params
-        if watch is not None:
-            self.params_ = jax.tree.map(lambda leaf: leaf[0], watch.params)
-            self._state = self._state._replace(params=self.params_)
         return self
-
-    def _scaled(self, X: NDArray[Any]) -> NDArray[np.float32]:
-        """The rows as the network sees them."""
-        if self.mean_ is not None and self.scale_ is not None:
-            X = (X - self.mean_) / self.scale_
-        return X.astype(np.float32)
-
-    def _unscaled(self, X: NDArray[Any]) -> NDArray[Any]:
-        """Rows that the network has restored, in the units of the data."""
-        return X if self.mean_ is None else (X * self.scale_ + self.mean_).astype(X.dtype)
 
     def _apply(self, network: Callable[..., Any], X: Any) -> NDArray[Any]:
         """The outputs of a network for rows, in the precision of the rows."""
         check_is_fitted(self)
-        X = self._check(X, reset=False)
+        X = rows.numbers(self._validated(X, reset=False))
         return evaluation.apply(network, self.params_, self._scaled(X)).astype(X.dtype)
 
 
@@ -348,16 +293,3 @@ def _row_cost(loss: Any, decoder: Any) -> Callable[..., Any]:
 @jax.jit
 def _validation_cost(cost: Callable[..., Any], params: Any, x: Any, key: Array) -> Any:
     return cost(params, x, key)
-
-
-def _as_member(report: Report) -> Report:
-    """A report of one model as that of a sweep with one member, for `Best`."""
-    params = jax.tree.map(lambda leaf: leaf[None], report.state.params)
-    return report._replace(cost=report.cost[None], state=State(params, ()))
-
-
-def seed_of(random_state: Any) -> int:
-    """A seed from scikit-learn's `random_state`: an integer is its own."""
-    if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
-        return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))

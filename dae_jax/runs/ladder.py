@@ -7,12 +7,13 @@ its own labelled images.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Key, Real
 
 from dae_jax import autoencoder, corruption, evaluation, ladder, training
@@ -27,7 +28,7 @@ from dae_jax.runs import run as runs
 from dae_jax.runs.run import Member, Run
 from dae_jax.runs.stack import keys
 from dae_jax.runs.stage import Place, Stage
-from dae_jax.settings.ladder import Data, Settings
+from dae_jax.settings.ladder import Data, Network, Settings
 from dae_jax.stacked import Classifier, Layer
 from dae_jax.training import Report, Watch, member
 
@@ -35,7 +36,9 @@ __all__ = [
     "STAGE",
     "Inputs",
     "Trained",
+    "adam",
     "begin",
+    "cost",
     "fit",
     "inputs",
     "labelled",
@@ -234,9 +237,7 @@ def _fit(
     images, n_classes = dataset.pretraining_images, dataset.train.n_classes
     updates, seeds = len(images) // s.batch_size, [one.seed for one in each]
     by = inputs(images, run.pixel_scale)
-    optimizer = training.optimiser(
-        "adam", t.learning_rate, falling=(2 / 3 * epochs, epochs), updates=updates
-    )
+    optimizer = adam(t.learning_rate, epochs, updates)
     widths = [images.shape[1], *s.network.hidden, n_classes]
     trained = stage.train(
         Stage(
@@ -265,6 +266,13 @@ def _fit(
     params = jax.device_get(trained.state.params)
     models = [predictor(member(params, i), images, by) for i in range(len(each))]
     return jax.device_get(models)
+
+
+def adam(learning_rate: float, epochs: int, updates: int) -> optax.GradientTransformation:
+    """Adam, whose rate falls to 0 over the last third of the epochs, of so many updates each."""
+    return training.optimiser(
+        "adam", learning_rate, falling=(2 / 3 * epochs, epochs), updates=updates
+    )
 
 
 def inputs(images: np.ndarray, pixel_scale: float) -> Inputs:
@@ -334,12 +342,29 @@ def labelled(dataset: Dataset, settings: Settings, i: int) -> Split:
 
 def _costs(run: Run[Settings], furthest: Sequence[int], by: Inputs) -> list[Callable[..., Any]]:
     """The cost of each member; the distances that images are shifted are numbers of the cost."""
-    network = run.settings.network
-    weights = network.weights()
     shape = run.dataset.image_shape if any(furthest) else None
-    cost = partial(_prepared, cost=partial(ladder.cost, weights=weights), image_shape=shape)
+    return [cost(run.settings.network, by, shift, shape) for shift in furthest]
+
+
+def cost(
+    network: Network, by: Inputs, furthest: int = 0, image_shape: Sequence[int] | None = None
+) -> Callable[..., Any]:
+    """The cost of a ladder network as its settings describe it, for `training.fit`.
+
+    Args:
+        network: The settings.
+        by: How images are standardised; see `inputs`.
+        furthest: How far images are shifted, in pixels.
+        image_shape: (h, w) or (h, w, 3); None if no image is shifted.
+    """
+    shape = None if image_shape is None else tuple(image_shape)
     noise = np.array(network.noises())
-    return [training.bind(cost, noise=noise, by=by, furthest=shift) for shift in furthest]
+    return training.bind(_chosen(network.weights(), shape), noise=noise, by=by, furthest=furthest)
+
+
+@cache  # the same object for the same choices, since JAX compares functions by identity
+def _chosen(weights: tuple[float, ...], image_shape: Sequence[int] | None) -> Callable[..., Any]:
+    return partial(_prepared, cost=partial(ladder.cost, weights=weights), image_shape=image_shape)
 
 
 def _prepared(
