@@ -212,9 +212,6 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ro
         self._state = jax.device_get(training.start_state(params, self._rule))
         self._epochs = 0
 
-    def _key(self, use: int) -> Array:
-        return jax.random.fold_in(jax.random.key(self._seed), use)
-
     @property
     def _rule(self) -> Any:
         return rows.optimiser(self.solver, self.learning_rate_init)

@@ -1,7 +1,7 @@
 """Classifiers of rows of which some have labels: the part that does not depend on the network."""
 
 from numbers import Number
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class LabelledRows(ClassifierMixin, Rows):
     _activation: str  # of the hidden layers
     _model: Classifier
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any) -> "LabelledRows":
         """Train on rows X, (n, n_features), with labels y, (n,); see `unlabelled`."""
         afresh = not (self.warm_start and hasattr(self, "_model"))
         X, y = self._validated(X, y, reset=afresh)
@@ -51,7 +51,8 @@ class LabelledRows(ClassifierMixin, Rows):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable class of each row, (n,)."""
-        return self.classes_[self._logits(X).argmax(axis=1)]
+        best = self._logits(X).argmax(axis=1)
+        return self.classes_[best]
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """The probability of each class, (n, n_classes), in the order of `classes_`."""

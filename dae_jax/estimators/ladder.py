@@ -11,7 +11,6 @@ from dae_jax.errors import InputError
 from dae_jax.estimators import rows
 from dae_jax.estimators.labels import LabelledRows
 from dae_jax.runs import ladder
-from dae_jax.runs.stack import keys
 from dae_jax.runs.stage import INIT
 from dae_jax.settings.ladder import Network, Settings, Training
 
@@ -108,6 +107,8 @@ class LadderClassifier(LabelledRows):
         self.verbose = verbose
 
     def _train(self, X: NDArray[np.float32], classes: NDArray[np.int32], afresh: bool) -> None:
+        rows.check_counts(self, batch_size=2, labelled_batch_size=2, max_iter=1, n_iter_no_change=1)
+        rows.check_rates(self, "learning_rate_init")
         if X.min() == X.max():
             raise InputError("X", expected="values that differ", got=f"{X.min():g} everywhere")
         own, targets, held_out = self._hold_out(X, classes)
@@ -119,7 +120,7 @@ class LadderClassifier(LabelledRows):
         by = ladder.inputs(X, 1.0)
         if afresh:
             sizes = [X.shape[1], *network.hidden, len(self.classes_)]
-            self.params_ = equations.init(keys([self._seed], INIT)[0], sizes)
+            self.params_ = equations.init(self._key(INIT), sizes)
         best = None
         if held_out is not None:
             best = rows.watch(
@@ -133,7 +134,7 @@ class LadderClassifier(LabelledRows):
             ladder.cost(network, by),
             training.start_state(jax.tree.map(np.array, self.params_), rule),
             X,
-            keys([self._seed], 0)[0],
+            self._key(0),
             best=best,
             verbose=self.verbose,
             optimizer=rule,

@@ -1,6 +1,7 @@
 """The ground that the estimators share: rows as numbers, their scale, the seed, the training."""
 
 from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,8 @@ from dae_jax.training import Report, State
 __all__ = [
     "Learnt",
     "Rows",
+    "check_counts",
+    "check_rates",
     "codes",
     "each_layer",
     "filled",
@@ -41,6 +44,7 @@ class Rows(BaseEstimator):
     """Base of the estimators: the rows checked, and brought to the scale of the network."""
 
     standardize: Any
+    _seed: int
     mean_: NDArray[Any] | None
     scale_: NDArray[Any] | None
 
@@ -56,6 +60,10 @@ class Rows(BaseEstimator):
             ensure_all_finite="allow-nan" if allow_nan else True,
             ensure_min_samples=2 if reset else 1,
         )
+
+    def _key(self, use: int) -> Array:
+        """A random key of the estimator's seed: for the weights, or for one of the trainings."""
+        return jax.random.fold_in(jax.random.key(self._seed), use)
 
     def _choose_scale(self, X: NDArray[Any]) -> None:
         """Take the mean and the variance of the columns, if they are to be standardised."""
@@ -136,10 +144,35 @@ def widths(hidden_layer_sizes: Any) -> tuple[int, ...]:
     ((20,), (20, 10))
     """
     sizes = tuple(np.atleast_1d(np.asarray(hidden_layer_sizes)).tolist())
-    if not sizes or not all(isinstance(size, int) and size >= 1 for size in sizes):
+    if not sizes or not all(isinstance(n, int) and n >= 1 for n in sizes):
         expected = "a whole number of at least 1 for each layer"
         raise InputError("hidden_layer_sizes", expected=expected, got=hidden_layer_sizes)
     return sizes
+
+
+def check_counts(estimator: Any, **least: int) -> None:
+    """Check that arguments of an estimator are whole numbers, at least so large, or None.
+
+    Raises:
+        InputError: One of them is neither.
+    """
+    for name, smallest in least.items():
+        value = getattr(estimator, name)
+        if value is not None and not (isinstance(value, Integral) and value >= smallest):
+            expected = f"a whole number of at least {smallest}"
+            raise InputError(name, expected=expected, got=repr(value))
+
+
+def check_rates(estimator: Any, *names: str) -> None:
+    """Check that arguments of an estimator are learning rates above 0, or None.
+
+    Raises:
+        InputError: One of them is neither.
+    """
+    for name in names:
+        value = getattr(estimator, name)
+        if value is not None and not (isinstance(value, Real) and 0 < value < np.inf):
+            raise InputError(name, expected="a number above 0", got=repr(value))
 
 
 def optimiser(solver: str, rate: float | None) -> Any:

@@ -1,10 +1,9 @@
 """The stack of denoising autoencoders as a scikit-learn transformer and as a classifier."""
 
 from functools import cache
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from jaxtyping import Array
 from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
@@ -14,7 +13,6 @@ from dae_jax.errors import InputError
 from dae_jax.estimators import rows
 from dae_jax.estimators.labels import LabelledRows
 from dae_jax.estimators.rows import Rows
-from dae_jax.runs import stack
 from dae_jax.runs.stage import INIT
 from dae_jax.settings.pretrain import Finetuning, default_epochs
 from dae_jax.stacked import Classifier
@@ -35,7 +33,6 @@ class _Stack(Rows):
     batch_size: Any
     shuffle: Any
     verbose: Any
-    _seed: int
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -81,9 +78,6 @@ class _Stack(Rows):
             if k + 1 < len(sizes):
                 X = evaluation.apply(_codes, layers[-1:], X)
         return layers, curves
-
-    def _key(self, stage: int) -> Array:
-        return stack.keys([self._seed], stage)[0]
 
 
 class StackedDenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Stack):
@@ -150,9 +144,11 @@ class StackedDenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMi
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None) -> "StackedDenoisingAutoencoder":
         """Train layer after layer on rows X, (n, n_features); y is not used."""
         X = rows.numbers(self._validated(X, reset=True))
+        rows.check_counts(self, batch_size=1, max_iter=1)
+        rows.check_rates(self, "learning_rate_init")
         self._seed = rows.seed_of(self.random_state)
         self._choose_scale(X)
         self.layers_, self.loss_curves_ = self._pretrain(
@@ -296,6 +292,8 @@ class StackedDenoisingClassifier(LabelledRows, _Stack):
         return self.params_
 
     def _train(self, X: NDArray[np.float32], classes: NDArray[np.int32], afresh: bool) -> None:
+        rows.check_counts(self, batch_size=1, pretrain_max_iter=0, max_iter=1, n_iter_no_change=1)
+        rows.check_rates(self, "pretrain_learning_rate_init", "learning_rate_init")
         own, targets, held_out = self._hold_out(rows.filled(X), classes)
         batch_size = min(self.batch_size, len(own))
         updates, first = len(own) // batch_size, self._epochs
