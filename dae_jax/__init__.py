@@ -43,7 +43,12 @@ if TYPE_CHECKING:
     )
     from dae_jax.datasets import Dataset, Split
     from dae_jax.errors import InputError
-    from dae_jax.estimators import DenoisingAutoencoder
+    from dae_jax.estimators import (
+        DenoisingAutoencoder,
+        LadderClassifier,
+        StackedDenoisingAutoencoder,
+        StackedDenoisingClassifier,
+    )
     from dae_jax.evaluation import apply
     from dae_jax.figures import tile_raster_images
     from dae_jax.runs.data_or_model import load
@@ -53,7 +58,10 @@ _NAMES = {
     "Dataset": "datasets",
     "DenoisingAutoencoder": "estimators",
     "InputError": "errors",
+    "LadderClassifier": "estimators",
     "Split": "datasets",
+    "StackedDenoisingAutoencoder": "estimators",
+    "StackedDenoisingClassifier": "estimators",
     "apply": "evaluation",
     "bind": "training",
     "fit": "training",
@@ -67,7 +75,10 @@ __all__ = [
     "Dataset",
     "DenoisingAutoencoder",
     "InputError",
+    "LadderClassifier",
     "Split",
+    "StackedDenoisingAutoencoder",
+    "StackedDenoisingClassifier",
     "__version__",
     "apply",
     "autoencoder",

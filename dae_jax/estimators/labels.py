@@ -73,12 +73,12 @@ class LabelledRows(ClassifierMixin, Rows):
 
         The columns are standardised before, unless `mean_` is None.
         """
-        return [layer.W for layer in (*self._model.hidden, self._model.top)]
+        return [np.asarray(layer.W) for layer in (*self._model.hidden, self._model.top)]
 
     @property
     def intercepts_(self) -> list[NDArray[Any]]:
         """The biases of each layer, (units,)."""
-        return [layer.b for layer in (*self._model.hidden, self._model.top)]
+        return [np.asarray(layer.b) for layer in (*self._model.hidden, self._model.top)]
 
     def _train(self, X: NDArray[np.float32], classes: NDArray[np.int32], afresh: bool) -> None:
         """Train on scaled rows and their classes, -1 for none, and set `_model`."""
@@ -132,7 +132,7 @@ class LabelledRows(ClassifierMixin, Rows):
         X, classes = X[own], classes[own]
         if not self.early_stopping:
             return X, classes, None
-        parts = train_test_split(
+        parts: Any = train_test_split(
             X,
             classes,
             test_size=self.validation_fraction,

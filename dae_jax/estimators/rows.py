@@ -1,7 +1,6 @@
 """The ground that the estimators share: rows as numbers, their scale, the seed, the training."""
 
 from collections.abc import Callable, Sequence
-from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import jax
@@ -121,7 +120,7 @@ def standardisation(X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     counts = (~np.isnan(X)).sum(axis=0)
     if not counts.all():
         raise ValueError(f"column {counts.argmin()} of X has no value at all")
-    mean = np.nanmean(X, axis=0, dtype=np.float64)
+    mean = np.asarray(np.nanmean(X, axis=0, dtype=np.float64))
     spread = np.nanstd(X, axis=0, dtype=np.float64)
     constant = spread <= 10 * np.finfo(X.dtype).eps * np.abs(mean)
     return mean, np.where(constant, 1.0, spread)
@@ -158,7 +157,7 @@ def check_counts(estimator: Any, **least: int) -> None:
     """
     for name, smallest in least.items():
         value = getattr(estimator, name)
-        if value is not None and not (isinstance(value, Integral) and value >= smallest):
+        if value is not None and not (isinstance(value, int | np.integer) and value >= smallest):
             expected = f"a whole number of at least {smallest}"
             raise InputError(name, expected=expected, got=repr(value))
 
@@ -171,7 +170,9 @@ def check_rates(estimator: Any, *names: str) -> None:
     """
     for name in names:
         value = getattr(estimator, name)
-        if value is not None and not (isinstance(value, Real) and 0 < value < np.inf):
+        if value is not None and not (
+            isinstance(value, int | float | np.number) and 0 < value < np.inf
+        ):
             raise InputError(name, expected="a number above 0", got=repr(value))
 
 

@@ -32,8 +32,8 @@ def model(sizes=(6, 4), **how):
 
 
 def small(unlabelled):
-    # the cost of the softmax layer alone, which compiles in less time
-    how = dict(denoising=(0, 0, 0.1), noise=(0.3, 0.3), learning_rate_init=0.05)
+    # without a decoder, since most of the time goes into compiling
+    how = dict(denoising=0, noise=(0.3, 0.3), learning_rate_init=0.05)
     return LadderClassifier((8,), unlabelled=unlabelled, batch_size=20, max_iter=10, **how)
 
 
@@ -65,12 +65,10 @@ def test_it_trains_the_parameters_that_the_command_trains(tmp_path, monkeypatch)
 
 
 def test_columns_of_any_scale_are_standardised():
-    how = dict(sizes=(30,), max_iter=60, learning_rate_init=0.01)
-    own = model(**how).fit(TABLE, PARTLY)
-    assert own.score(TABLE, TRUTH) > 0.9
+    own = model().fit(TABLE, PARTLY)
     np.testing.assert_allclose(own.mean_, TABLE.mean(axis=0))
     scaled = (TABLE - TABLE.mean(axis=0)) / TABLE.std(axis=0)
-    plain = model(**how, standardize=False).fit(scaled, PARTLY)
+    plain = model(standardize=False).fit(scaled, PARTLY)
     assert plain.mean_ is None
     np.testing.assert_allclose(
         plain.predict_proba(scaled), own.predict_proba(TABLE), rtol=1e-3, atol=1e-3
@@ -104,14 +102,14 @@ def test_a_warm_start_begins_with_the_parameters_of_the_fit_before():
 
 def test_early_stopping_keeps_the_best_epoch():
     how = dict(early_stopping=True, validation_fraction=0.25, n_iter_no_change=3)
-    own = model(**how, max_iter=40, learning_rate_init=0.05).fit(UNIT, PARTLY)
+    labels = np.random.default_rng(1).permutation(TRUTH[:24])  # nothing to learn
+    partly = np.concatenate([labels, PARTLY[24:]])
+    own = model(**how, max_iter=40, learning_rate_init=0.05).fit(UNIT, partly)
     scores = own.validation_scores_
     assert 3 <= own.n_iter_ == len(scores) < 40
     assert own.best_validation_score_ == max(scores) > scores[-1]
-    _, rows, _, labels = train_test_split(
-        UNIT[:24], TRUTH[:24], test_size=0.25, random_state=0, stratify=TRUTH[:24]
-    )
-    assert own.score(rows, labels) == max(scores)
+    parts = train_test_split(UNIT[:24], labels, test_size=0.25, random_state=0, stratify=labels)
+    assert own.score(parts[1], parts[3]) == max(scores)
 
 
 def test_it_is_cloned_pickled_searched_and_part_of_a_pipeline():

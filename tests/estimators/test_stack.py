@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -37,7 +36,8 @@ def classifier(sizes=(6, 4), **how):
 
 
 def small(unlabelled):
-    how = dict(pretrain_max_iter=1, max_iter=5, learning_rate_init=0.05)
+    # without pretraining, which is that of the transformer: most of the time goes into compiling
+    how = dict(pretrain_max_iter=0, max_iter=5, learning_rate_init=0.05)
     return StackedDenoisingClassifier((8,), unlabelled=unlabelled, **how)
 
 
@@ -49,7 +49,7 @@ def expected_failures(estimator):
 
 
 @parametrize_with_checks(
-    [StackedDenoisingAutoencoder((4, 3), max_iter=2), small(-1), small(None)],
+    [StackedDenoisingAutoencoder((4,), max_iter=2), small(-1), small(None)],
     expected_failed_checks=expected_failures,
 )
 def test_they_are_estimators_of_scikit_learn(estimator, check):
@@ -223,18 +223,3 @@ def test_bad_input_is_a_value_error(how, X, words):
 
 def test_gaussian_noise_of_standardised_columns_may_be_large():
     assert np.isfinite(transformer(noise="gaussian", corruption=1.5).fit(TABLE).loss_curves_).all()
-
-
-@pytest.mark.slow
-def test_pretraining_helps_with_few_labels():
-    """On 8 x 8 digits, of which two per class have labels."""
-    X, y = load_digits(return_X_y=True)
-    X = X / 16
-    partly = np.full(len(y), -1)
-    for k in range(10):
-        own = np.flatnonzero(y == k)[:2]
-        partly[own] = k
-    how = dict(max_iter=100, batch_size=20, learning_rate_init=0.01)
-    with_it = classifier((100,), pretrain_max_iter=30, **how).fit(X, partly)
-    without = classifier((100,), pretrain_max_iter=0, **how).fit(X, partly)
-    assert with_it.score(X, y) > without.score(X, y)
