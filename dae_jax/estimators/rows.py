@@ -170,9 +170,8 @@ def check_rates(estimator: Any, *names: str) -> None:
     """
     for name in names:
         value = getattr(estimator, name)
-        if value is not None and not (
-            isinstance(value, int | float | np.number) and 0 < value < np.inf
-        ):
+        number = isinstance(value, int | float | np.number)
+        if value is not None and not (number and 0 < value < np.inf):
             raise InputError(name, expected="a number above 0", got=repr(value))
 
 

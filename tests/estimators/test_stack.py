@@ -12,7 +12,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from dae_jax import autoencoder, pretrain, stacked
+from dae_jax import autoencoder, stacked
 from dae_jax.estimators import StackedDenoisingAutoencoder, StackedDenoisingClassifier
 from dae_jax.runs import saved
 
@@ -56,8 +56,7 @@ def test_they_are_estimators_of_scikit_learn(estimator, check):
     check(estimator)
 
 
-def test_they_train_the_parameters_that_the_command_trains(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_they_train_the_parameters_that_the_command_trains(pretrain_call):
     np.savez("data.npz", x_train=UNIT[:24], y_train=TRUTH[:24], x_test=UNIT, y_test=TRUTH)
     np.save("more.npy", UNIT[24:])
     flags = (
@@ -65,7 +64,7 @@ def test_they_train_the_parameters_that_the_command_trains(tmp_path, monkeypatch
         "--hidden 6 4 --corruption 0.2 0.3 --pretrain-epochs 3 --finetune-epochs 4 --batch-size 20 "
         "--finetune-batch-size 20 --shuffle --finetune-shuffle --seed 5 --run-dir run"
     )
-    assert pretrain.main(flags.split()) == 0
+    assert pretrain_call(*flags.split()).status == 0
     how = dict(corruption=(0.2, 0.3), solver="sgd", random_state=5)
     own = classifier(**how).fit(UNIT, PARTLY)
     of_command = saved.load("run/model.safetensors").params
@@ -172,9 +171,9 @@ def test_data_frames_in_and_out(library):
     own = transformer().set_output(transform=library).fit(frame)
     codes = own.transform(frame)
     assert list(codes.columns) == [f"stackeddenoisingautoencoder{i}" for i in range(4)]
-    renamed = frames.DataFrame({f"d{i}": UNIT[:, i] for i in range(9)})
-    with pytest.raises(ValueError, match="feature names"):
-        own.transform(renamed)
+    if library == "pandas":
+        with pytest.raises(ValueError, match="feature names"):
+            own.transform(frame.rename(columns={"c0": "other"}))
     one = classifier().fit(frame, frames.Series(PARTLY))
     np.testing.assert_array_equal(
         one.predict_proba(frame), classifier().fit(UNIT, PARTLY).predict_proba(UNIT)
