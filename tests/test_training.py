@@ -752,6 +752,28 @@ def test_a_sweep_stacks_costs_and_states_and_its_members_are_those_alone():
     assert not params[0].W.is_deleted()
 
 
+def test_logged_reports_are_the_same_and_each_is_logged_before_it_is_passed_on():
+    entries = []
+    how = dict(optimizer=SGD, epochs=3, batch_size=10)
+    reports = training.fit(dae(), begin(SGD), DATA, jax.random.key(0), **how)
+    passed = []
+    for report in training.logged(reports, lambda values, step: entries.append((step, values))):
+        assert entries[-1] == (report.epoch, {"cost": report.cost, "seconds": report.seconds})
+        assert type(entries[-1][1]["cost"]) is float
+        passed.append(report.epoch)
+        if report.epoch == 2:
+            break
+    assert passed == [step for step, _ in entries] == [1, 2]
+
+
+def test_a_sweep_is_logged_with_one_entry_per_member():
+    reports = [training.Report(4, np.float32([2.0, 0.5]), True, 1.5, training.State((), ()))]
+    entries = []
+    (report,) = training.logged(reports, lambda values, step: entries.append((step, values)))
+    assert report is reports[0]
+    assert entries == [(4, {"cost/0": 2.0, "cost/1": 0.5, "seconds": 1.5})]
+
+
 def test_a_plain_watch_does_nothing():
     watch = training.Watch()
     report = training.Report(1, np.zeros(()), True, 0.1, training.State((), ()))
