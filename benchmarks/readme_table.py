@@ -163,22 +163,22 @@ def _by_hand(report: Report) -> str:
     return f"- PyTorch by hand on {report.processor}: {words}." if verdicts else ""
 
 
-def put(page: Path, folder: Path) -> int:
-    """Write the table of the reports in a folder between its two marks in a Markdown file.
+def put(page: Path, marks: tuple[str, str], table: str) -> int:
+    """Write a table between its two marks in a Markdown file.
 
     Raises:
-        InputError: No such file, or no marks in it; or a report is not as it should be.
+        InputError: No such file, or no marks in it.
     """
     try:
         text = page.read_text()
     except (OSError, ValueError) as error:
         raise InputError(f"--table: cannot read {page}: {error}") from error
-    begin, end = MARKS
+    begin, end = marks
     before, has_begin, rest = text.partition(begin)
     _, has_end, after = rest.partition(end)
     if not (has_begin and has_end):
         raise InputError(
             f"--table: {page}", expected=f"the lines {begin!r} and {end!r}", got="none"
         )
-    write_whole(page, f"{before}{begin}\n\n{in_markdown(read(folder))}\n\n{end}{after}")
+    write_whole(page, f"{before}{begin}\n\n{table}\n\n{end}{after}")
     return 0

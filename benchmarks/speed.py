@@ -154,7 +154,9 @@ def run_table(table: str, folder: Path, about: Row, quick: bool) -> dict[str, Ro
 def main(argv: Sequence[str]) -> int:
     settings = shared.parse(Settings, argv)
     if settings.table:
-        return readme_table.put(settings.table, settings.output_dir or turns.RESULTS)
+        reports = readme_table.read(settings.output_dir or turns.RESULTS)
+        table = readme_table.in_markdown(reports)
+        return readme_table.put(settings.table, readme_table.MARKS, table)
     with turns.prepared(settings) as (folder, report):
         for table in settings.only:
             if table == "total" and report.machine["backend"] == "cpu":

@@ -72,6 +72,15 @@ class Report:
         print(text + "\n", flush=True)
         self._text += f"\n{text}\n" if self._text else f"{text}\n"
 
+    def say_machine(self) -> None:
+        """Print the facts of the machine."""
+        words = {True: "yes", False: "no"}
+        lines = [
+            [key, words[value] if isinstance(value, bool) else str(value)]
+            for key, value in self.machine.items()
+        ]
+        self.say(markdown(["machine", ""], lines))
+
     def write(self) -> None:
         """Write the files, and say where."""
         if self._folder:
@@ -119,14 +128,9 @@ def prepared(settings: Settings) -> Iterator[tuple[Path, Report]]:
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         if status := _call(folder, {"quick": settings.quick}).wait():
             raise SystemExit(status)  # it has printed the reason
-        about = _facts_of(json.loads((folder / "about.json").read_text()))
+        about = facts_of(json.loads((folder / "about.json").read_text()))
         report = Report(Path(settings.prog).stem, about, output)
-        words = {True: "yes", False: "no"}
-        lines = [
-            [key, words[value] if isinstance(value, bool) else str(value)]
-            for key, value in about.items()
-        ]
-        report.say(markdown(["machine", ""], lines))
+        report.say_machine()
         yield folder, report
         report.write()
 
@@ -147,10 +151,10 @@ def write_facts(folder: Path, data: str, images: int) -> None:
     (folder / "about.json").write_text(json.dumps(facts | {"device": kind}))
 
 
-def _facts_of(about: Row) -> Row:
+def facts_of(about: Row, versions: Sequence[str] = ("jax", "torch", "numpy")) -> Row:
     """The date, the machine, the versions, and variables that change the speed."""
     facts = {"date": str(datetime.date.today())} | processors.facts() | about
-    for name in ("jax", "torch", "numpy"):
+    for name in versions:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             facts[name] = importlib.metadata.version(name)
     return facts | {name: os.environ[name] for name in VARIABLES if name in os.environ}

@@ -5,6 +5,7 @@ import json
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from dae_jax import console
@@ -32,7 +33,16 @@ MACHINE = {
 def scripts(monkeypatch):
     """The modules of `benchmarks/`, which are scripts: they find each other beside themselves."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    names = "ladder", "networks", "processors", "readme_table", "sda", "speed", "turns"
+    names = (
+        "imputation",
+        "ladder",
+        "networks",
+        "processors",
+        "readme_table",
+        "sda",
+        "speed",
+        "turns",
+    )
     return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
 
 
@@ -99,7 +109,7 @@ def test_what_users_write_is_slower_on_every_processor(scripts):
 def test_the_committed_reports_carry_the_name_of_their_processor(scripts):
     paths = list(RESULTS.glob("*.json"))
     scripts_run = {path.name.partition("-")[0] for path in paths}
-    assert scripts_run | {"ladder"} == {"ladder", "networks", "sda", "speed"}
+    assert scripts_run | {"ladder"} == {"imputation", "ladder", "networks", "sda", "speed"}
     for path in paths:
         machine, script = read_json(path)["machine"], path.name.partition("-")[0]
         assert path.stem == scripts.processors.file_name(script, machine)
@@ -300,3 +310,97 @@ def test_a_report_is_what_was_printed_and_every_number(scripts, tmp_path, capsys
     assert read_json(path.with_suffix(".json")) == report.numbers
     assert report.numbers["machine"] == MACHINE
     assert str(path.with_suffix(".json")) in capsys.readouterr().out
+
+
+# The filling in of missing pixels.
+
+
+def imputation_report(folder, scripts, **machine):
+    """Write a report of two methods, the second with two seeds."""
+    known = MACHINE | {"images": 10_000, "numpy": "2.0", "scikit-learn": "1.6"} | machine
+    row = {"setting": {}, "errors": [0.25], "seconds": [1.0]}
+    other = {"setting": {"components": 40}, "errors": [0.1, 0.12], "seconds": [60.0, 70.0]}
+    rows = {"column mean": row, "denoising autoencoder": other}
+    path = folder / f"{scripts.processors.file_name('imputation', known)}.json"
+    path.write_text(json.dumps({"machine": known, "rows": rows}))
+    return path
+
+
+def test_the_table_of_imputation_in_the_readme_is_the_one_that_the_command_makes(scripts, tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text(README)
+    assert console.run(scripts.imputation.main, ["--table", str(page)]) == 0
+    assert page.read_text() == README
+
+
+def test_the_autoencoder_fills_in_better_than_the_others_as_the_readme_says(scripts):
+    paths = list(RESULTS.glob("imputation-*.json"))
+    assert paths
+    for path in paths:
+        rows = read_json(path)["rows"]
+        assert len(rows["denoising autoencoder"]["errors"]) == 3  # as the README says
+        for _, value, _, bound in scripts.imputation.targets(rows):
+            assert value < bound
+
+
+def test_the_errors_of_seeds_are_a_mean_and_a_deviation(scripts, tmp_path, capsys):
+    path = imputation_report(tmp_path, scripts)
+    page = tmp_path / "page.md"
+    page.write_text("before\n" + "\n".join(scripts.imputation.MARKS) + "\nafter\n")
+    argv = ["--table", str(page), "--output-dir", str(tmp_path)]
+    assert console.run(scripts.imputation.main, argv) == 0
+    text = re.sub(" +", " ", page.read_text())
+    assert "| components 40 | 0.1100 ± 0.01414, 2 seeds | 0.44 | 65 |" in text
+    assert f"{XEON}, 2 cores, AVX-512; 2026-01-02; jax 1.2.3" in text and path.stem in text
+    path.write_text(path.read_text().replace("errors", "error"))
+    assert console.run(scripts.imputation.main, argv) == 2
+    assert_one_line(capsys.readouterr().err, path.name, "make it again")
+
+
+def test_no_report_of_imputation_is_one_line(scripts, tmp_path, capsys):
+    argv = ["--table", str(tmp_path / "page.md"), "--output-dir", str(tmp_path)]
+    assert console.run(scripts.imputation.main, argv) == 2
+    assert_one_line(capsys.readouterr().err, "imputation-*.json", "benchmarks/imputation.py")
+
+
+def test_settings_are_chosen_by_held_out_pixels_and_not_by_whole_rows(scripts):
+    rng = np.random.default_rng(1)
+    rows = np.float32(rng.random((60, 8)))
+    train = np.where(rng.random(rows.shape) < 0.2, np.float32(np.nan), rows)
+    seen = []
+
+    def fill(train, test, seed, constant):
+        seen.append((len(train), len(test), int(np.isnan(test).sum())))
+        return np.full_like(test, constant)
+
+    candidates = [{"constant": 0.0}, {"constant": 0.5}, {"constant": 1.0}]
+    method = scripts.imputation.Method(fill, candidates)
+    setting, tried = scripts.imputation.choose(method, train)
+    assert setting == {"constant": 0.5} and len(tried) == 3
+    missing = int(np.isnan(train[48:]).sum())
+    assert all(row[:2] == (48, 12) and row[2] > missing for row in seen)
+
+
+def test_iterative_pca_finds_a_plane_that_rows_with_gaps_lie_on(scripts):
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(300, 2)) @ rng.normal(size=(2, 12)) + 3
+    gaps = rng.random(rows.shape) < 0.1
+    with_gaps = np.where(gaps, np.nan, rows)
+    train, test = with_gaps[:250], with_gaps[250:]
+    imputation = scripts.imputation
+    filled = imputation.by_pca(train, test, 0, components=2)
+    mean = imputation.error(imputation.by_mean(train, test, 0), rows[250:], gaps[250:])
+    assert imputation.error(filled, rows[250:], gaps[250:]) < 0.05 * mean
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("standard_promotion")
+def test_the_quick_imputation_measures_every_method(scripts, tmp_path, capsys):
+    argv = ["--quick", "--output-dir", str(tmp_path)]
+    assert console.run(scripts.imputation.main, argv) == 0
+    (path,) = tmp_path.glob("imputation-*.json")
+    rows = read_json(path)["rows"]
+    assert list(rows) == list(scripts.imputation.CANDIDATES)
+    assert all(0 < error < 1 for row in rows.values() for error in row["errors"])
+    assert "mnist-sample-400" in path.name
+    assert path.with_suffix(".txt").read_text() in capsys.readouterr().out

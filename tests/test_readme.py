@@ -18,6 +18,7 @@ COMMANDS = re.findall(PATTERN, README, re.MULTILINE)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("standard_promotion")
 def test_the_python_in_the_readme_runs():
     names: dict = {}
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
@@ -25,6 +26,7 @@ def test_the_python_in_the_readme_runs():
     assert len(names["costs"]) == 15 and names["costs"][-1] < names["costs"][0]
     assert names["gradient"].W.shape == (784, 500)
     assert float(names["value"]) > 0
+    assert names["filled"].shape == (1000, 784) and not names["np"].isnan(names["filled"]).any()
 
 
 def test_the_readme_has_commands_of_every_kind():
