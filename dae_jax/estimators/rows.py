@@ -13,8 +13,10 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import validate_data
 
 from dae_jax import training
+from dae_jax.datasets.scaling import Scaling, standardisation
 from dae_jax.early_stopping import Best
 from dae_jax.errors import InputError
+from dae_jax.settings import shared
 from dae_jax.training import Report, State
 
 __all__ = [
@@ -29,14 +31,10 @@ __all__ = [
     "numbers",
     "optimiser",
     "seed_of",
-    "standardisation",
     "unit_interval",
     "watch",
     "widths",
 ]
-
-RATES = {"sgd": 0.1, "momentum": 0.01}
-OTHER_RATE = 0.001  # of Adam and its relatives
 
 
 class Rows(BaseEstimator):
@@ -69,17 +67,19 @@ class Rows(BaseEstimator):
         standardize = self.standardize
         if standardize == "auto":
             standardize = not unit_interval(X)
-        self.mean_, self.scale_ = standardisation(X) if standardize else (None, None)
+        self.mean_, self.scale_ = standardisation(X, "X") if standardize else (None, None)
 
     def _scaled(self, X: NDArray[Any]) -> NDArray[np.float32]:
         """The rows as the network sees them."""
-        if self.mean_ is not None and self.scale_ is not None:
-            X = (X - self.mean_) / self.scale_
-        return X.astype(np.float32)
+        if self.mean_ is None or self.scale_ is None:
+            return X.astype(np.float32)
+        return Scaling(self.mean_, self.scale_).apply(X)
 
     def _unscaled(self, X: NDArray[Any]) -> NDArray[Any]:
         """Rows that the network has restored, in the units of the data."""
-        return X if self.mean_ is None else (X * self.scale_ + self.mean_).astype(X.dtype)
+        if self.mean_ is None or self.scale_ is None:
+            return X
+        return Scaling(self.mean_, self.scale_).undo(X)
 
 
 def numbers(X: NDArray[Any]) -> NDArray[Any]:
@@ -109,21 +109,6 @@ def filled(X: NDArray[np.float32]) -> NDArray[np.float32]:
 def unit_interval(X: NDArray[Any]) -> bool:
     """Whether all values lie in [0, 1]; NaN are passed over."""
     return bool(np.fmin.reduce(X, axis=None) >= 0 and np.fmax.reduce(X, axis=None) <= 1)
-
-
-def standardisation(X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The mean and the standard deviation of each column, 1 if it is constant; NaN do not count.
-
-    Raises:
-        ValueError: A column has no value at all.
-    """
-    counts = (~np.isnan(X)).sum(axis=0)
-    if not counts.all():
-        raise ValueError(f"column {counts.argmin()} of X has no value at all")
-    mean = np.asarray(np.nanmean(X, axis=0, dtype=np.float64))
-    spread = np.nanstd(X, axis=0, dtype=np.float64)
-    constant = spread <= 10 * np.finfo(X.dtype).eps * np.abs(mean)
-    return mean, np.where(constant, 1.0, spread)
 
 
 def seed_of(random_state: Any) -> int:
@@ -175,9 +160,11 @@ def check_rates(estimator: Any, *names: str) -> None:
             raise InputError(name, expected="a number above 0", got=repr(value))
 
 
-def optimiser(solver: str, rate: float | None) -> Any:
-    """The optimiser of that name; without a rate .1 (sgd), .01 (momentum) or .001 (others)."""
-    return training.optimiser(solver, RATES.get(solver, OTHER_RATE) if rate is None else rate)
+def optimiser(solver: str, rate: float | None, decoder: str, n_hidden: int) -> Any:
+    """The optimiser of that name; without a rate, that of `settings.shared.default_rate`."""
+    if rate is None:
+        rate = shared.default_rate(solver, decoder, n_hidden)
+    return training.optimiser(solver, rate)
 
 
 class Learnt(NamedTuple):

@@ -48,17 +48,18 @@ class _Stack(Rows):
         batch_size = min(self.batch_size, len(X))
         if epochs is None:
             epochs = default_epochs("", len(X), batch_size)
-        rule = rows.optimiser(self.solver, rate)
         layers, curves = [], []
         for k, params in enumerate(stacked.init(self._key(INIT), X.shape[1], sizes)):
             linear = self._linear and not k
+            decoder = "linear" if linear else "sigmoid"
+            rule = rows.optimiser(self.solver, rate, decoder, sizes[k])
             cost = training.bind(
                 autoencoder.denoising_cost,
                 level=levels[k],
                 pixel_scale=1.0,
                 noise=self.noise,
                 objective="squared-error" if linear else "cross-entropy",
-                decoder="linear" if linear else "sigmoid",
+                decoder=decoder,
                 missing=missing and not k,
             )
             learnt = rows.learn(
@@ -96,7 +97,7 @@ class StackedDenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMi
         standardize: Whether each column is brought to mean 0 and variance 1 first, which `denoise`
             and `inverse_transform` undo; ``"auto"``: if not all values are in [0, 1].
         solver: ``"sgd"``, ``"momentum"``, ``"adam"`` or another optimiser of Optax.
-        learning_rate_init: Learning rate; None for 0.1 (sgd), 0.01 (momentum) or 0.001 (others).
+        learning_rate_init: Learning rate; None for that of a `DenoisingAutoencoder`.
         batch_size: Rows per minibatch; all of them if there are fewer.
         max_iter: Epochs of each layer; None for as many as make 18,750 updates.
         shuffle: Whether to draw a new order every epoch.
@@ -206,8 +207,8 @@ class StackedDenoisingClassifier(LabelledRows, _Stack):
         standardize: Whether each column is brought to mean 0 and variance 1 first; ``"auto"``: if
             not all values are in [0, 1].
         solver: ``"sgd"``, ``"momentum"``, ``"adam"`` or another optimiser of Optax.
-        pretrain_learning_rate_init: Learning rate of pretraining; None for 0.1 (sgd), 0.01
-            (momentum) or 0.001 (others).
+        pretrain_learning_rate_init: Learning rate of pretraining; None for that of a
+            `DenoisingAutoencoder`.
         learning_rate_init: That of fine-tuning; None for 0.001 or, with sgd, 0.1 times the
             minibatch, at most 2, and with momentum 0.01 times it, at most 1.
         batch_size: Rows per minibatch; all of them if there are fewer.

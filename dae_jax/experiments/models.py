@@ -202,7 +202,7 @@ def fit(
     last = trained.state.params
     costs = [row.get("costs", [row["cost"]]) for row in trained.rows]
     unknown = [math.nan for _ in each]
-    valid = [row.get("valid_error", row.get("valid_cost", unknown)) for row in trained.rows]
+    valid = [row.get("valid_error", row.get("valid_costs", unknown)) for row in trained.rows]
     return History(
         [jax.device_get(member(last, i)) for i in each],
         [[of_epoch[i] for of_epoch in costs] for i in each],
@@ -236,7 +236,7 @@ class ValidCost(Best):
         costs = super().after(report)["valid_error"]
         if self._show is not None:
             self._show(report.epoch, jax.device_get(member(report.state.params, 0)))
-        return {"valid_cost": costs}
+        return {"valid_costs": costs}
 
 
 @dataclass(frozen=True)

@@ -242,7 +242,7 @@ class HeldOut(Watch):
             self.best.kept = value
 
     def after(self, report: Report) -> dict[str, Any]:
-        """The costs of all members as ``valid_cost``, for the metrics."""
+        """The cost as ``valid_cost``, of several members as ``valid_costs``, for the metrics."""
         if not len(self._images):
             return {}
         n = len(self._costs)
@@ -253,7 +253,7 @@ class HeldOut(Watch):
                 params = jax.tree.map(lambda leaf: leaf[None], report.state.params)
                 report = report._replace(state=report.state._replace(params=params))
             self.best.after(report)
-        return {"valid_cost": self._now}
+        return {"valid_cost": self._now[0]} if n == 1 else {"valid_costs": self._now}
 
     def done(self, epoch: int) -> bool:
         """Whether the patience of all members is exhausted."""
@@ -622,7 +622,9 @@ def percent(level: float) -> str:
 def _of_member(row: dict[str, Any], i: int) -> dict[str, Any]:
     """A member's own row of metrics."""
     cost = row["costs"][i] if "costs" in row else row["cost"]
-    held_out = {"valid_cost": row["valid_cost"][i]} if "valid_cost" in row else {}
+    held_out = {"valid_cost": row["valid_cost"]} if "valid_cost" in row else {}
+    if "valid_costs" in row:
+        held_out = {"valid_cost": row["valid_costs"][i]}
     return {"epoch": row["epoch"], "cost": cost, **held_out, "seconds": row["seconds"]}
 
 

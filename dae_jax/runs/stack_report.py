@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dae_jax import __version__, autoencoder, evaluation, figures, stacked, training
+from dae_jax import __version__, autoencoder, console, evaluation, figures, stacked, training
 from dae_jax.autoencoder import AnyParams
 from dae_jax.datasets import Split
 from dae_jax.figures import plots
@@ -169,11 +169,13 @@ def _write_report(
         "data": {
             "name": run.dataset.name,
             "pretraining_images": 0 if "from_run" in more else len(run.dataset.pretraining_images),
-            "labelled_images": len(run.dataset.train.images),
+            "labelled_images": getattr(run.settings.data, "labels", None)
+            or len(run.dataset.train.images),
             "instead_of_mnist": run.instead_of_mnist,
         },
         "seconds": {name: round(s, 3) for name, s in seconds.items()},
         "device": jax.devices()[0].device_kind,
+        "processor": console.processor(),
         "members": results,
         **more,
     }

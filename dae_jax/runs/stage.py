@@ -223,7 +223,7 @@ def _show(progress: console.Progress, row: dict[str, Any], stage: Stage, images:
     words = "cost " + " ".join(f"{cost:#.6g}" for cost in costs)
     if "valid_error" in row:
         words += "  validation error " + " ".join(f"{e:.2%}" for e in row["valid_error"])
-    if "valid_cost" in row:
-        words += "  held out " + " ".join(f"{cost:#.6g}" for cost in row["valid_cost"])
+    if held_out := row.get("valid_costs", [row["valid_cost"]] if "valid_cost" in row else []):
+        words += "  held out " + " ".join(f"{cost:#.6g}" for cost in held_out)
     left = (stage.epochs - row["epoch"]) * row["seconds"]
     progress.show(row["epoch"], words, images / row["seconds"], left)

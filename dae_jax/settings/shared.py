@@ -98,8 +98,8 @@ class Denoising:
 def default_rate(optimizer: str, decoder: str, n_hidden: int) -> float:
     """The learning rate of a dA, by the optimiser and the curvature of the cost.
 
-    The squared error of a linear output has the curvature 2 |y|^2 in the decoder's weights, which
-    grows with the number of hidden units, each in (0, 1); a sigmoid's does not, as it saturates.
+    The squared error of a linear output has a curvature in the decoder's weights of twice the sum
+    of the squared codes, which grows with the number of hidden units, each in (0, 1).
 
     Args:
         optimizer: Its name.

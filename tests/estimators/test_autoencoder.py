@@ -159,7 +159,7 @@ def test_data_frames_in_and_out():
         (dict(noise="salt"), UNIT, "noise"),
         (dict(solver="adm"), UNIT, "adam"),
         (dict(solver="sgd", learning_rate_init=1e9), TABLE, "lower learning_rate_init"),
-        ({}, np.where(np.arange(6) == 2, np.nan, TABLE), "column 2 of X has no value"),
+        ({}, np.where(np.arange(6) == 2, np.nan, TABLE), "column 2 of X: expected at least one"),
         ({}, np.where(TABLE > 0, np.inf, TABLE), "infinity"),
     ],
 )

@@ -209,7 +209,7 @@ def test_the_lines_that_it_prints(capsys):
         (dict(batch_size=0), UNIT, "batch_size"),
         (dict(learning_rate_init=0), UNIT, "learning_rate_init: expected a number above 0"),
         (dict(solver="sgd", learning_rate_init=1e9), TABLE, "lower learning_rate_init"),
-        ({}, np.where(np.arange(9) == 2, np.nan, TABLE), "column 2 of X has no value"),
+        ({}, np.where(np.arange(9) == 2, np.nan, TABLE), "column 2 of X: expected at least one"),
         ({}, np.where(TABLE > 0, np.inf, TABLE), "infinity"),
         ({}, UNIT[:0], "0 sample"),
         ({}, np.array([["a", "b"], ["c", "d"]], object), "convert"),

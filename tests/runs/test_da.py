@@ -117,7 +117,7 @@ def test_the_cost_of_held_out_images_is_that_of_the_same_noise_each_time(train_s
             jax.random.fold_in(key(seed), stage.VALID),
             level=jnp.float32(0.3),
         )
-        assert rows[-1]["valid_cost"][i] == pytest.approx(float(expected), rel=1e-5)
+        assert rows[-1]["valid_costs"][i] == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize("seeds", ["1", "2"])

@@ -284,7 +284,7 @@ def test_the_distance_with_fewer_errors_is_taken(few, monkeypatch, distances, er
     status, out, _ = few("--labels", "12", "--epochs", "1")
     assert status == 0 and distances == [[best]]
     report = read_json(Path("r/report.json"))
-    assert report["shift"] == best
+    assert report["shift"] == best and report["data"]["labelled_images"] == 12
     assert [(t["shift"], t["wrong"]) for t in report["trials"]] == list(enumerate(errors))
     assert ("images are shifted by up to 1 pixel:" in out) == bool(best)
 
