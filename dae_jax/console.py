@@ -18,7 +18,8 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
     """Call a command's `main`; print an `InputError` as one line.
 
     Returns:
-        The exit status: that of `main`, 2 after an `InputError`, 130 after Ctrl-C.
+        The exit status: that of `main`, 2 after an `InputError`, 130 after Ctrl-C, 141 if nobody
+        reads the output any more.
     """
     argv = sys.argv[1:] if argv is None else argv
     try:
@@ -33,6 +34,9 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
             raise
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # as of ... --help | head; Python would complain again at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def set_up_jax(precision: str, n_members: int) -> None:

@@ -34,6 +34,7 @@ def scripts(monkeypatch):
     """The modules of `benchmarks/`, which are scripts: they find each other beside themselves."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     names = (
+        "estimator",
         "imputation",
         "ladder",
         "networks",
@@ -109,7 +110,9 @@ def test_what_users_write_is_slower_on_every_processor(scripts):
 def test_the_committed_reports_carry_the_name_of_their_processor(scripts):
     paths = list(RESULTS.glob("*.json"))
     scripts_run = {path.name.partition("-")[0] for path in paths}
-    assert scripts_run | {"ladder"} == {"imputation", "ladder", "networks", "sda", "speed"}
+    assert scripts_run | {"ladder"} == {
+        *("estimator", "imputation", "ladder", "networks", "sda", "speed")
+    }
     for path in paths:
         machine, script = read_json(path)["machine"], path.name.partition("-")[0]
         assert path.stem == scripts.processors.file_name(script, machine)

@@ -34,6 +34,14 @@ def test_errors_are_one_line_without_a_traceback(capsys):
     assert capsys.readouterr() == ("", "interrupted\n")
 
 
+def test_output_that_nobody_reads_is_no_error():
+    command = f"{sys.executable} -m dae_jax train --help; echo status $? >&2"
+    done = subprocess.run(
+        ["sh", "-c", f"({command}) | true"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.stderr in ("status 141\n", "status 0\n")  # 0 if it was faster than the reader
+
+
 @pytest.mark.parametrize("error", [InputError("a"), KeyboardInterrupt()])
 def test_debug_keeps_the_traceback(error):
     with pytest.raises(type(error)):

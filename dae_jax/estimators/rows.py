@@ -72,7 +72,7 @@ class Rows(BaseEstimator):
     def _scaled(self, X: NDArray[Any]) -> NDArray[np.float32]:
         """The rows as the network sees them."""
         if self.mean_ is None or self.scale_ is None:
-            return X.astype(np.float32)
+            return X.astype(np.float32, copy=False)
         return Scaling(self.mean_, self.scale_).apply(X)
 
     def _unscaled(self, X: NDArray[Any]) -> NDArray[Any]:
