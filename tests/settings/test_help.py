@@ -82,11 +82,11 @@ def test_values_have_names_that_a_person_can_read(shown, kind):
 
 
 def test_help_has_texts_defaults_and_the_titles_of_the_groups(shown):
-    text = shown(train.Settings, "--help")
-    assert "Number of hidden units. (default: 500)" in " ".join(text.split())
+    text = " ".join(shown(train.Settings, "--help").replace("│", " ").split())
+    assert "Number of hidden units. (default: 500)" in text
     assert "advanced: corruption options" in text
     # a text of several lines is one paragraph
-    assert "images, a .csv file with the columns file and label" in " ".join(text.split())
+    assert "images, a .csv file with the columns file and label" in text
 
 
 def test_the_defaults_are_those_of_the_settings_that_are_given(capsys):
