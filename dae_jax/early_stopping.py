@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dae_jax.training import Report, Watch, member
 
-__all__ = ["Best", "Patience", "Several", "begin", "exhausted", "look"]
+__all__ = ["Best", "Patience", "Several", "as_sweep", "begin", "exhausted", "look"]
 
 PyTree = Any
 PATIENCE_EPOCHS = 10
@@ -133,6 +133,12 @@ class Best(Watch):
     def done(self, epoch: int) -> bool:
         """Whether the patience of all members is exhausted after `epoch`."""
         return bool(exhausted(self.rule, epoch, self._updates).all())
+
+
+def as_sweep(report: Report) -> Report:
+    """The report of one model as that of a sweep with one member, for `Best`."""
+    params = jax.tree.map(lambda leaf: leaf[None], report.state.params)
+    return report._replace(cost=report.cost[None], state=report.state._replace(params=params))
 
 
 class Several(Watch):

@@ -89,10 +89,11 @@ def table_of(scripts, folder, capsys):
 # The README and the committed reports.
 
 
-def test_the_table_of_the_readme_is_the_one_that_the_command_makes(scripts, tmp_path):
+@pytest.mark.parametrize("script", ["speed", "imputation"])
+def test_a_table_of_the_readme_is_the_one_that_the_command_makes(scripts, tmp_path, script):
     page = tmp_path / "README.md"
     page.write_text(README)
-    assert console.run(scripts.speed.main, ["--table", str(page)]) == 0
+    assert console.run(getattr(scripts, script).main, ["--table", str(page)]) == 0
     assert page.read_text() == README
 
 
@@ -327,13 +328,6 @@ def imputation_report(folder, scripts, **machine):
     path = folder / f"{scripts.processors.file_name('imputation', known)}.json"
     path.write_text(json.dumps({"machine": known, "rows": rows}))
     return path
-
-
-def test_the_table_of_imputation_in_the_readme_is_the_one_that_the_command_makes(scripts, tmp_path):
-    page = tmp_path / "README.md"
-    page.write_text(README)
-    assert console.run(scripts.imputation.main, ["--table", str(page)]) == 0
-    assert page.read_text() == README
 
 
 def test_the_autoencoder_fills_in_better_than_the_others_as_the_readme_says(scripts):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from dae_jax.errors import InputError
 
@@ -18,7 +18,7 @@ class Scaling(NamedTuple):
     deviation: Float[np.ndarray, "columns"]
     """1 for a column that is constant."""
 
-    def apply(self, x: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
+    def apply(self, x: Real[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
         """Rows in units of the deviations from the means, float32; computed in float64."""
         return ((x - self.mean) / self.deviation).astype(np.float32)
 
@@ -28,7 +28,7 @@ class Scaling(NamedTuple):
 
 
 def standardisation(
-    x: Float[np.ndarray, "rows columns"], what: str, columns: Sequence[str] | None = None
+    x: Real[np.ndarray, "rows columns"], what: str, columns: Sequence[str] | None = None
 ) -> Scaling:
     """The means and standard deviations of columns; missing values are left out.
 
@@ -43,6 +43,7 @@ def standardisation(
     >>> standardisation(np.array([[1.0, 5], [3, 5]]), "x").mean.tolist()
     [2.0, 5.0]
     """
+    x = x if x.dtype.kind == "f" else x.astype(np.float32)
     counts = (~np.isnan(x)).sum(axis=0)
     if not counts.all():
         i = int(counts.argmin())

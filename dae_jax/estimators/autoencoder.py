@@ -1,12 +1,10 @@
 """The denoising autoencoder as a scikit-learn transformer."""
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array
 from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.model_selection import train_test_split
@@ -18,7 +16,7 @@ from dae_jax.errors import check_objective
 from dae_jax.estimators import rows
 from dae_jax.estimators.rows import Rows
 from dae_jax.runs import saved
-from dae_jax.runs.stage import INIT, VALID
+from dae_jax.runs.stage import INIT, VALID, cost_of
 from dae_jax.settings.train import default_epochs
 
 __all__ = ["DenoisingAutoencoder"]
@@ -140,7 +138,7 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ro
 
         To fill in missing values alone: ``np.where(np.isnan(X), model.denoise(X), X)``.
         """
-        return self._unscaled(self._apply(_restored(self.decoder_), X))
+        return self._unscaled(self._apply(saved.reconstruct(self.decoder_), X))
 
     def inverse_transform(self, X: Any) -> NDArray[Any]:
         """The rows that codes X, (n, n_components), stand for, (n, n_features)."""
@@ -238,7 +236,7 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ro
         if self.early_stopping and held_out:
             best = rows.watch(
                 self._state.params,
-                lambda params: _validation_cost(cost, params, valid, self._key(VALID)),
+                lambda params: cost_of(cost, params, valid, self._key(VALID)),
                 len(X) // batch_size,
                 first + self.n_iter_no_change,
             )
@@ -270,13 +268,3 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ro
 
 def _codes(params: Any, x: Any) -> Any:
     return autoencoder.encode(params, autoencoder.fill(x))
-
-
-@cache  # the same object for the same choice, since JAX compares functions by identity
-def _restored(decoder: str) -> Callable[..., Any]:
-    return lambda params, x: autoencoder.DECODERS[decoder](params, _codes(params, x))
-
-
-@jax.jit
-def _validation_cost(cost: Callable[..., Any], params: Any, x: Any, key: Array) -> Any:
-    return cost(params, x, key)

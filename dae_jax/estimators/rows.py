@@ -14,10 +14,10 @@ from sklearn.utils.validation import validate_data
 
 from dae_jax import training
 from dae_jax.datasets.scaling import Scaling, standardisation
-from dae_jax.early_stopping import Best
+from dae_jax.early_stopping import Best, as_sweep
 from dae_jax.errors import InputError
 from dae_jax.settings import shared
-from dae_jax.training import Report, State
+from dae_jax.training import State
 
 __all__ = [
     "Learnt",
@@ -209,7 +209,7 @@ def learn(
             print(f"{title}epoch {report.epoch}, cost {report.cost:#.6g}")
         state = report.state
         if best is not None:
-            errors += best.after(_as_member(report))["valid_error"]
+            errors += best.after(as_sweep(report))["valid_error"]
             if best.done(report.epoch):
                 break
     state = jax.device_get(state)
@@ -233,12 +233,6 @@ def watch(params: Any, error: Callable[[Any], Any], updates: int, least_epochs: 
         updates,
         least_epochs * updates,
     )
-
-
-def _as_member(report: Report) -> Report:
-    """A report of one model as that of a sweep with one member, for `Best`."""
-    params = jax.tree.map(lambda leaf: leaf[None], report.state.params)
-    return report._replace(cost=report.cost[None], state=State(params, ()))
 
 
 def each_layer(name: str, value: Any, n_layers: int) -> Sequence[Any]:

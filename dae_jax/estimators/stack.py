@@ -13,6 +13,7 @@ from dae_jax.errors import InputError
 from dae_jax.estimators import rows
 from dae_jax.estimators.labels import LabelledRows
 from dae_jax.estimators.rows import Rows
+from dae_jax.runs import saved
 from dae_jax.runs.stage import INIT
 from dae_jax.settings.pretrain import Finetuning, default_epochs
 from dae_jax.stacked import Classifier
@@ -21,6 +22,7 @@ __all__ = ["StackedDenoisingAutoencoder", "StackedDenoisingClassifier"]
 
 UPDATES, LEAST_EPOCHS = 5_000, 20
 """The minibatches of fine-tuning, and its epochs at least, if no number is given."""
+_CODES = saved.encode("sigmoid")
 
 
 class _Stack(Rows):
@@ -77,7 +79,7 @@ class _Stack(Rows):
             layers.append(learnt.state.params)
             curves.append(learnt.costs)
             if k + 1 < len(sizes):
-                X = evaluation.apply(_codes, layers[-1:], X)
+                X = evaluation.apply(_CODES, layers[-1:], X)
         return layers, curves
 
 
@@ -160,7 +162,7 @@ class StackedDenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMi
 
     def transform(self, X: Any) -> NDArray[Any]:
         """The codes of the top layer, (n, hidden_layer_sizes[-1]), each in (0, 1)."""
-        return self._apply(_codes, X)
+        return self._apply(_CODES, X)
 
     def denoise(self, X: Any) -> NDArray[Any]:
         """The rows restored, (n, n_features), without gaps: their codes, decoded layer by layer."""
@@ -349,10 +351,6 @@ def _levels(corruption: Any, noise: Any, n_layers: int) -> list[float]:
     return levels
 
 
-def _codes(layers: Any, x: Any) -> Any:
-    return stacked.encode(layers, autoencoder.fill(x))
-
-
 @cache  # the same object for the same choice, since JAX compares functions by identity
 def _decoded(linear: bool) -> Any:
     def network(layers: Any, y: Any) -> Any:
@@ -366,4 +364,4 @@ def _decoded(linear: bool) -> Any:
 
 @cache
 def _restored(linear: bool) -> Any:
-    return lambda layers, x: _decoded(linear)(layers, _codes(layers, x))
+    return lambda layers, x: _decoded(linear)(layers, _CODES(layers, x))

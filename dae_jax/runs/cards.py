@@ -223,6 +223,7 @@ def above_codes(card: Card, n_inputs: int) -> Card:
         integer_pixels=False,
         range=(0.0, 1.0),
         pixel_scale=1.0,
+        columns=None,
     )
 
 

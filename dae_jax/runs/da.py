@@ -1,7 +1,7 @@
 """The run of ``python -m dae_jax.train``: one dA, or a sweep over levels and seeds."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +16,7 @@ from dae_jax import autoencoder, corruption, evaluation, figures, training
 from dae_jax.autoencoder import AnyParams
 from dae_jax.datasets import Dataset, Split, checks
 from dae_jax.datasets.scaling import Scaling, standardisation
-from dae_jax.early_stopping import Best
+from dae_jax.early_stopping import Best, as_sweep
 from dae_jax.errors import InputError
 from dae_jax.figures import plots
 from dae_jax.files import writable_folder, write_whole
@@ -66,7 +66,7 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     if t.early_stopping and not len(dataset.valid.images):
         expected, do = "images held out for validation", "leave out --valid-fraction 0"
         raise InputError("--early-stopping", expected=expected, got="none", do=do)
-    if n_missing := sum(int(np.isnan(part.images).sum()) for part in _float_parts(dataset)):
+    if n_missing := sum(map(_missing, _parts(dataset))):
         print(f"{n_missing:,} values are missing: 0 at the input, and left out of the cost")
     resolved = _resolved(settings, dataset)
     if t.epochs is None and dataset.name != "mnist":
@@ -125,13 +125,17 @@ class Trained(NamedTuple):
     """The epoch of these: the last one or, with early stopping, the best one."""
     rows: list[dict[str, Any]]
     """The metrics of each epoch."""
+    dataset: Dataset
+    """The data as the network sees them."""
+    scaling: Scaling | None
+    """How columns are standardised; None if they are not."""
 
 
 def train(run: Run[Settings]) -> Trained | None:
     """Train all members; None after Ctrl-C."""
     s, t = run.settings, run.settings.training
-    dataset, _ = seen(run)
-    images, missing = dataset.train.images, _any_missing(run.dataset)
+    dataset, scaling = seen(run)
+    images, missing = dataset.train.images, any(map(_missing, _parts(dataset)))
     optimizer = training.optimiser(str(t.optimizer), _rate(s))
     costs = [stage.denoising_cost(how, run.pixel_scale, missing=missing) for how, _ in s.members]
     params = [initial_params(s, seed, images.shape[1]) for _, seed in s.members]
@@ -165,9 +169,9 @@ def train(run: Run[Settings]) -> Trained | None:
         return None
     if (best := held_out.best) is not None:
         each = [training.member(best.params, i) for i in range(len(params))]
-        return Trained(each, best.rule.best_epoch.tolist(), trained.rows)
+        return Trained(each, best.rule.best_epoch.tolist(), trained.rows, dataset, scaling)
     each = _members(jax.device_get(trained.state.params), len(params))
-    return Trained(each, [s.epochs] * len(params), trained.rows)
+    return Trained(each, [s.epochs] * len(params), trained.rows, dataset, scaling)
 
 
 def _rate(settings: Settings) -> float:
@@ -176,14 +180,14 @@ def _rate(settings: Settings) -> float:
     return settings.training.learning_rate
 
 
-def _any_missing(dataset: Dataset) -> bool:
-    return any(bool(np.isnan(part.images).any()) for part in _float_parts(dataset))
+def _parts(dataset: Dataset) -> list[NDArray[Any]]:
+    """The images of the three parts."""
+    return [part.images for part in (dataset.train, dataset.valid, dataset.test)]
 
 
-def _float_parts(dataset: Dataset) -> list[Split]:
-    """The parts that can have missing values, which are NaN."""
-    parts = (dataset.train, dataset.valid, dataset.test)
-    return [part for part in parts if part.images.dtype.kind == "f"]
+def _missing(images: NDArray[Any]) -> int:
+    """The number of missing values, which are NaN; integers have none."""
+    return int(np.isnan(images).sum()) if images.dtype.kind == "f" else 0
 
 
 def initial_params(settings: Settings, seed: int, n_visible: int) -> AnyParams:
@@ -249,10 +253,7 @@ class HeldOut(Watch):
         params = _members(report.state.params, n)
         self._now = [self._cost(i, each) for i, each in enumerate(params)]
         if self.best is not None:
-            if n == 1:
-                params = jax.tree.map(lambda leaf: leaf[None], report.state.params)
-                report = report._replace(state=report.state._replace(params=params))
-            self.best.after(report)
+            self.best.after(as_sweep(report) if n == 1 else report)
         return {"valid_cost": self._now[0]} if n == 1 else {"valid_costs": self._now}
 
     def done(self, epoch: int) -> bool:
@@ -261,12 +262,7 @@ class HeldOut(Watch):
 
     def _cost(self, i: int, params: AnyParams) -> float:
         key = jax.random.fold_in(self._keys[i], stage.VALID)
-        return float(_cost_of(self._costs[i], params, self._images, key))
-
-
-@jax.jit
-def _cost_of(cost: Callable[..., Any], params: AnyParams, x: Any, key: Array) -> Any:
-    return cost(params, x, key)
+        return float(stage.cost_of(self._costs[i], params, self._images, key))
 
 
 class Frames(Watch):
@@ -321,8 +317,9 @@ class Frames(Watch):
 
 def finish(run: Run[Settings], trained: Trained) -> None:
     """Draw, measure and save all members, and print a summary."""
-    s, images, (params, epochs, rows) = run.settings, run.dataset.train.images, trained
-    dataset, scaling = seen(run)
+    s, images = run.settings, run.dataset.train.images
+    params, epochs, rows, dataset, scaling = trained
+    baselines = restoring.Baselines(_some_pixels(dataset.train, run.pixel_scale), s.model.n_hidden)
     seconds = sum(row["seconds"] for row in rows)
     updates = len(rows) * (len(images) // s.training.batch_size)
     speed = {
@@ -339,14 +336,14 @@ def finish(run: Run[Settings], trained: Trained) -> None:
             "epochs": epochs[i],
             "cost": own[epochs[i] - 1]["cost"],
             **measures(model, dataset, how, run.pixel_scale),
-            "restored": restored(model, dataset, how, run.pixel_scale, seed)._asdict(),
+            "restored": restored(baselines, model, dataset, how, run.pixel_scale, seed)._asdict(),
             "data": {
                 "name": run.dataset.name,
                 "source": run.dataset.source,
                 "train_images": len(images),
                 "instead_of_mnist": run.instead_of_mnist,
             },
-            "figures": [str(path) for path in [*_draw(run, model, how, i), curve]],
+            "figures": [str(path) for path in [*_draw(run, trained, i), curve]],
             **speed,
         }
         folder = run.member_folder(i)
@@ -380,25 +377,34 @@ def _epochs_in_words(epochs: Sequence[int]) -> str:
     return f"{' '.join(map(str, sorted(set(epochs))))} epoch{'s' * (max(epochs) > 1)}"
 
 
+def _some_pixels(part: Split, pixel_scale: float) -> NDArray[np.floating]:
+    """The first images of a part, as the network sees them."""
+    images = jnp.asarray(part.images[: restoring.MOST])
+    return np.asarray(autoencoder.pixels(images, pixel_scale))
+
+
 def restored(
-    params: AnyParams, dataset: Dataset, how: Denoising, pixel_scale: float, seed: int
+    baselines: restoring.Baselines,
+    params: AnyParams,
+    dataset: Dataset,
+    how: Denoising,
+    pixel_scale: float,
+    seed: int,
 ) -> restoring.Restored:
     """The errors of restoring held-out images, or training images if none are held out.
 
     Args:
+        baselines: Those of the training images.
         params: The model.
         dataset: The data as the network sees them.
         how: The noise and the decoder.
         pixel_scale: Divisor of integer pixels.
         seed: Of the noise.
     """
-    train, held_out = (
-        np.asarray(autoencoder.pixels(jnp.asarray(part.images[: restoring.MOST]), pixel_scale))
-        for part in (dataset.train, dataset.valid if len(dataset.valid.images) else dataset.train)
-    )
+    part = dataset.valid if len(dataset.valid.images) else dataset.train
     restore = partial(evaluation.apply, saved.reconstruct(how.decoder), params)
     key = jax.random.fold_in(jax.random.key(seed), stage.RESTORED)
-    return restoring.compared(train, held_out, how, restore, key, len(params.b))
+    return baselines.compared(_some_pixels(part, pixel_scale), how, restore, key)
 
 
 def _restored_in_words(errors: dict[str, Any], how: Denoising) -> str:
@@ -439,7 +445,7 @@ def measures(
     if len(held_out):
         x = autoencoder.pixels(jnp.asarray(held_out), pixel_scale)
         clean = autoencoder.fill(x)
-        observed = ~jnp.isnan(x) if _any_missing(dataset) else None
+        observed = ~jnp.isnan(x) if _missing(held_out) else None
         cost = autoencoder.cost(params, clean, clean, how.cost, how.decoder, observed)
         values["valid_cost_uncorrupted"] = float(cost)
     return values
@@ -464,13 +470,13 @@ def reconstructions(
     return x_tilde, decode(params, autoencoder.encode(params, x_tilde))
 
 
-def _draw(run: Run[Settings], params: AnyParams, how: Denoising, i: int) -> list[Path]:
+def _draw(run: Run[Settings], trained: Trained, i: int) -> list[Path]:
     """Save the figures of one member: its filters, its reconstructions, perhaps the animation.
 
     Both sheets are saved as the tutorial has them, and enlarged with labels. Vectors that are no
     images have no such figures.
     """
-    shape, seed = run.dataset.image_shape, run.members[i].seed
+    shape, params, (how, seed) = run.dataset.image_shape, trained.params[i], run.settings.members[i]
     if shape is None:
         return []
     about = run.about | {"level": how.corruption, "seed": seed}
@@ -485,10 +491,12 @@ def _draw(run: Run[Settings], params: AnyParams, how: Denoising, i: int) -> list
             sheet, f"Filters of hidden units 1 to {min(n, 100)} of {n}, {about_it}", n
         ),
     )
-    splits = (run.dataset.test, run.dataset.valid, run.dataset.train)
+    splits = (trained.dataset.test, trained.dataset.valid, trained.dataset.train)
     part = next(split for split in splits if len(split.images))
-    x = autoencoder.pixels(jnp.asarray(part.images[:20]), run.pixel_scale)
-    sheet = figures.contact_sheet(x, *reconstructions(params, x, how, jax.random.key(seed)), shape)
+    x = autoencoder.fill(autoencoder.pixels(jnp.asarray(part.images[:20]), run.pixel_scale))
+    x_tilde, z = reconstructions(params, x, how, jax.random.key(seed))
+    pixels = partial(_as_pixels, run, trained.scaling)
+    sheet = figures.contact_sheet(pixels(x), pixels(x_tilde), pixels(z), shape)
     rows = ["original", f"corrupted\n({noise})", "restored"]
     columns = ("image", [str(n) for n in range(1, len(x) + 1)])
     if part.labels is not None and run.dataset.class_names:
@@ -504,6 +512,14 @@ def _draw(run: Run[Settings], params: AnyParams, how: Denoising, i: int) -> list
         path = _path(run, "filters", [how.corruption], seed, "gif")
         paths.append(figures.save_gif(path, frames))
     return paths
+
+
+def _as_pixels(run: Run[Settings], scaling: Scaling | None, x: AnyArray) -> AnyArray:
+    """Images that the network sees, as pixels in the range of those that are not standardised."""
+    if scaling is None:
+        return x
+    integers = run.dataset.train.images.dtype.kind in "iu"
+    return scaling.undo(np.asarray(x)) / (run.pixel_scale if integers else 1)
 
 
 def _save_sheet(

@@ -58,7 +58,7 @@ def steps(model: Model) -> list[Step]:
     tied = isinstance(params, Params)
     return [
         Step("W", "b", False, card.activation, "codes"),
-        Step("W" if tied else "W_prime", "b_prime", tied, str(card.decoder), RECONSTRUCTIONS),
+        Step("W" if tied else "W_prime", "b_prime", tied, model.decoder, RECONSTRUCTIONS),
     ]
 
 
@@ -145,7 +145,7 @@ def to_stablehlo(model: Model) -> bytes:
         if isinstance(params, Classifier):
             return jax.nn.softmax(saved.logits(card.activation)(params, x))
         y = autoencoder.encode(params, x)
-        return y, restore(autoencoder.DECODERS[str(card.decoder)](params, y))
+        return y, restore(autoencoder.DECODERS[model.decoder](params, y))
 
     (n,) = export.symbolic_shape("n")
     images = jax.ShapeDtypeStruct((n, card.pixels), input_type(model))

@@ -16,7 +16,7 @@ from dae_jax.settings.shared import Denoising
 if TYPE_CHECKING:
     from sklearn.decomposition import PCA
 
-__all__ = ["Restored", "compared"]
+__all__ = ["Baselines", "Restored"]
 
 MOST = 10_000  # rows to learn from, and rows to restore
 TRIED = 2_000  # rows to restore with each number of components
@@ -45,46 +45,53 @@ class _Corrupted(NamedTuple):
         return float(np.sqrt(np.mean((np.asarray(restored) - self.x)[self.observed] ** 2)))
 
 
-def compared(
-    train: Float[np.ndarray, "n values"],
-    held_out: Float[np.ndarray, "m values"],
-    how: Denoising,
-    restore: Callable[[AnyArray], AnyArray],
-    key: Key[Array, ""],
-    n_hidden: int,
-) -> Restored:
-    """Corrupt held-out rows as in training, and restore them in three ways.
+class Baselines:
+    """PCA and the column means, which restore rows, too.
 
-    PCA and the means learn from clean training rows, with the column means in place of missing
-    values, and PCA has no more components than the dA has units. At most 10,000 rows of each are
-    used.
+    They learn from clean training rows, 10,000 at most, with the column means in place of missing
+    values.
 
     Args:
         train: Training rows as the network sees them; NaN is a missing value.
-        held_out: Other rows.
-        how: The noise.
-        restore: The dA, from corrupted rows to restored ones.
-        key: A key for the noise.
-        n_hidden: Number of hidden units.
+        n_hidden: Number of hidden units, which PCA's components do not exceed.
     """
-    from sklearn.decomposition import PCA
 
-    train = train[:MOST]
-    mean = np.nan_to_num(np.nanmean(train, axis=0))
-    filled = np.where(np.isnan(train), mean, train)
-    pca = PCA(min(n_hidden, *train.shape), random_state=0).fit(filled)
-    keys = jax.random.split(key)
-    tried = _corrupted(train[:TRIED], how, keys[0])
-    powers = 2 ** np.arange(pca.n_components_.bit_length())
-    counts = sorted({*powers.tolist(), int(pca.n_components_)})
-    components = min(counts, key=lambda k: tried.error(_projected(pca, tried.x_tilde, k)))
-    new = _corrupted(held_out[:MOST], how, keys[1])
-    return Restored(
-        new.error(restore(new.x_tilde)),
-        new.error(_projected(pca, new.x_tilde, components)),
-        components,
-        new.error(np.broadcast_to(mean, new.x.shape)),
-    )
+    def __init__(self, train: Float[np.ndarray, "n values"], n_hidden: int):
+        from sklearn.decomposition import PCA
+
+        train = train[:MOST]
+        self._mean = np.nan_to_num(np.nanmean(train, axis=0))
+        filled = np.where(np.isnan(train), self._mean, train)
+        self._pca = PCA(min(n_hidden, *train.shape), random_state=0).fit(filled)
+        self._tried = train[:TRIED]
+
+    def compared(
+        self,
+        held_out: Float[np.ndarray, "m values"],
+        how: Denoising,
+        restore: Callable[[AnyArray], AnyArray],
+        key: Key[Array, ""],
+    ) -> Restored:
+        """Corrupt held-out rows as in training, and restore them in three ways.
+
+        Args:
+            held_out: Other rows, of which 10,000 at most are used.
+            how: The noise.
+            restore: The dA, from corrupted rows to restored ones.
+            key: A key for the noise.
+        """
+        pca, keys = self._pca, jax.random.split(key)
+        tried = _corrupted(self._tried, how, keys[0])
+        powers = 2 ** np.arange(pca.n_components_.bit_length())
+        counts = sorted({*powers.tolist(), int(pca.n_components_)})
+        components = min(counts, key=lambda k: tried.error(_projected(pca, tried.x_tilde, k)))
+        new = _corrupted(held_out[:MOST], how, keys[1])
+        return Restored(
+            new.error(restore(new.x_tilde)),
+            new.error(_projected(pca, new.x_tilde, components)),
+            components,
+            new.error(np.broadcast_to(self._mean, new.x.shape)),
+        )
 
 
 def _corrupted(x: NDArray[np.floating], how: Denoising, key: Key[Array, ""]) -> _Corrupted:

@@ -93,6 +93,18 @@ class Model(NamedTuple):
             raise InputError("model", expected="a classifier", got=got)
         return self.card.class_names
 
+    @property
+    def decoder(self) -> str:
+        """The output of a dA, ``"sigmoid"`` or ``"linear"``.
+
+        Raises:
+            InputError: The model is a classifier.
+        """
+        if self.card.decoder is None:
+            got = "a classifier, which has no decoder"
+            raise InputError("model", expected="a dA", got=got)
+        return self.card.decoder
+
     def layers(self, k: int | None = None, what: str = "layer") -> tuple[AnyParams | Layer, ...]:
         """The lowest k hidden layers; all of them if None.
 
@@ -156,10 +168,7 @@ class Model(NamedTuple):
         Raises:
             InputError: The model is a classifier, or the images are not like the training images.
         """
-        if self.card.decoder is None:
-            got = "a classifier, which has no decoder"
-            raise InputError("model", expected="a dA", got=got)
-        rows = self._apply(reconstruct(self.card.decoder), self.params, images)
+        rows = self._apply(reconstruct(self.decoder), self.params, images)
         return rows if self.card.scaling is None else self.card.scaling.undo(rows)
 
     def anomaly_scores(self, images: ArrayLike) -> Float[np.ndarray, "n"]:
@@ -173,12 +182,9 @@ class Model(NamedTuple):
         Raises:
             InputError: As for `reconstruct`.
         """
-        if self.card.decoder is None:
-            got = "a classifier, which has no decoder"
-            raise InputError("model", expected="a dA", got=got)
-        how = self.card.denoising
-        usual = "cross-entropy" if self.card.decoder == "sigmoid" else "squared-error"
-        cost = row_cost(usual if how is None else how["cost"], self.card.decoder)
+        decoder, how = self.decoder, self.card.denoising
+        usual = "cross-entropy" if decoder == "sigmoid" else "squared-error"
+        cost = row_cost(usual if how is None else how["cost"], decoder)
         return self._apply(cost, self.params, images)
 
     def _apply(self, network: Callable[..., Any], params: Any, images: ArrayLike) -> np.ndarray:

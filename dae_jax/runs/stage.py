@@ -27,6 +27,7 @@ __all__ = [
     "Place",
     "Stage",
     "Trained",
+    "cost_of",
     "denoising_cost",
     "train",
 ]
@@ -139,6 +140,12 @@ def train(
                     return None
         checkpoints.save(last, (state, watch.kept), now=True)
     return Trained(state, metrics.rows)
+
+
+@jax.jit
+def cost_of(cost: Callable[..., Any], params: PyTree, data: PyTree, key: jax.Array) -> jax.Array:
+    """The cost of data that are not trained on, in one part."""
+    return cost(params, data, key)
 
 
 def denoising_cost(

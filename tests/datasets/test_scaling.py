@@ -33,6 +33,13 @@ def test_missing_values_are_left_out_and_stay_missing():
     assert np.isnan(scaling.apply(x)[::2, 0]).all()
 
 
+def test_integers_are_numbers_too():
+    x = np.random.default_rng(0).integers(0, 256, (300, 2), np.uint8)
+    scaling = standardisation(x, "x")
+    np.testing.assert_allclose(scaling.mean, x.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(scaling.apply(x).std(axis=0), 1, rtol=1e-4)
+
+
 def test_a_constant_column_becomes_0():
     x = np.full((9, 2), 0.1, np.float32)
     np.testing.assert_allclose(standardisation(x, "x").apply(x), 0, atol=1e-6)

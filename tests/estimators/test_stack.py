@@ -15,15 +15,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from dae_jax import autoencoder, stacked
 from dae_jax.estimators import StackedDenoisingAutoencoder, StackedDenoisingClassifier
 from dae_jax.runs import saved
+from small_rows import PARTLY, TABLE, TRUTH, UNIT
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
-
-RNG = np.random.default_rng(0)
-CENTRES = RNG.random((3, 9))
-TRUTH = np.arange(60) % 3
-UNIT = np.clip(CENTRES[TRUTH] + RNG.normal(0, 0.1, (60, 9)), 0, 1).astype(np.float32)
-PARTLY = np.where(np.arange(60) < 24, TRUTH, -1)
-TABLE = UNIT * [1, 10, 100, 1, 1, 1, 1, 1, 1] + [0, 50, 0, -3, 0, 0, 0, 0, 0]
 
 
 def transformer(sizes=(6, 4), **how):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from dae_jax import autoencoder, corruption, datasets, evaluation, training
+from dae_jax import autoencoder, corruption, datasets, evaluation, figures, training
 from dae_jax.datasets import Split
 from dae_jax.runs import checkpoints, da, saved, stage
 from dae_jax.runs.run import Run
@@ -92,6 +92,22 @@ def test_a_table_is_standardised_and_restored_in_its_own_units(train_small, stan
     assert result["da"] < result["mean"] and 1 <= result["components"] <= 5
 
 
+def test_the_sheet_of_standardised_images_is_one_of_pixels(
+    train_small, standard_promotion, monkeypatch
+):
+    shown, real = [], figures.contact_sheet
+    monkeypatch.setattr(figures, "contact_sheet", lambda *sets: shown.append(sets) or real(*sets))
+    assert train_small("--standardize").status == 0
+    ((x, _, z, shape),) = shown
+    test = datasets.load("small.npz").test.images[:20] / 255
+    np.testing.assert_allclose(x, test, atol=1e-5)
+    assert shape == (8, 8) and 0.2 < np.mean(z) < 0.8
+    (path,) = Path("runs").glob("*/params.safetensors")
+    images = datasets.load("small.npz").test.images
+    restored = saved.load(path).reconstruct(images)  # bytes, as in training
+    assert 50 < restored.mean() < 200
+
+
 def test_whole_numbers_of_a_table_are_no_pixels(train_small):
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 2, (60, 3))
@@ -122,14 +138,14 @@ def test_the_cost_of_held_out_images_is_that_of_the_same_noise_each_time(train_s
 
 @pytest.mark.parametrize("seeds", ["1", "2"])
 def test_early_stopping_keeps_the_best_epoch_and_stops(train_small, seeds, monkeypatch):
-    real = da._cost_of
+    real = stage.cost_of
     calls = []
 
     def rising_after_4(cost, params, x, key):
         calls.append(float(real(cost, params, x, key)))
         return abs(len(calls) / int(seeds) - 4)
 
-    monkeypatch.setattr(da, "_cost_of", rising_after_4)
+    monkeypatch.setattr(stage, "cost_of", rising_after_4)
     flags = ("--run-dir", "r", "--early-stopping", "--seeds", seeds)
     size = ("--n-hidden", "16", "--epochs", "40")
     assert train_small(*flags, size=size).status == 0
@@ -138,7 +154,7 @@ def test_early_stopping_keeps_the_best_epoch_and_stops(train_small, seeds, monke
     results = read_json("r/results.json")
     result = results if seeds == "1" else results[0]
     assert result["epochs"] == 4 and result["cost"] == rows[3].get("costs", [rows[3]["cost"]])[0]
-    monkeypatch.setattr(da, "_cost_of", real)
+    monkeypatch.setattr(stage, "cost_of", real)
     train_small("--run-dir", "four", "--seeds", seeds, size=("--n-hidden", "16", "--epochs", "4"))
     folder = "" if seeds == "1" else "corruption_30_seed_123/"
     stopped, four = (load_file(f"{run}/{folder}params.safetensors") for run in ("r", "four"))

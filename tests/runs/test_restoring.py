@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dae_jax.runs.restoring import compared
+from dae_jax.runs.restoring import Baselines
 from dae_jax.settings.shared import Denoising
 from helpers import key
 
@@ -15,7 +15,7 @@ GAUSSIAN = Denoising(0.5, "gaussian", "squared-error", "linear")
 
 
 def test_pca_restores_rows_of_few_directions_and_the_means_none():
-    errors = compared(TRAIN, NEW, GAUSSIAN, lambda x: x, key(1), 10)
+    errors = Baselines(TRAIN, 10).compared(NEW, GAUSSIAN, lambda x: x, key(1))
     assert errors.da == pytest.approx(0.5, rel=0.05)  # nothing was restored
     assert errors.components in (2, 4)
     assert errors.pca < 0.8 * errors.da
@@ -23,7 +23,7 @@ def test_pca_restores_rows_of_few_directions_and_the_means_none():
 
 
 def test_there_are_no_more_components_than_hidden_units():
-    assert compared(TRAIN, NEW, GAUSSIAN, lambda x: x, key(1), 1).components == 1
+    assert Baselines(TRAIN, 1).compared(NEW, GAUSSIAN, lambda x: x, key(1)).components == 1
 
 
 def test_missing_values_are_0_at_the_input_and_left_out_of_the_errors():
@@ -31,6 +31,6 @@ def test_missing_values_are_0_at_the_input_and_left_out_of_the_errors():
     new = np.where(gaps, np.nan, NEW)
     seen = []
     none = Denoising(0.0, "masking", "squared-error", "linear")
-    errors = compared(TRAIN, new, none, lambda x: seen.append(x) or x, key(1), 3)
+    errors = Baselines(TRAIN, 3).compared(new, none, lambda x: seen.append(x) or x, key(1))
     assert errors.da == 0  # of the values that are there
     np.testing.assert_array_equal(seen[0], np.where(gaps, 0, NEW))
