@@ -20,6 +20,7 @@ from dae_jax import autoencoder, corruption, evaluation, ladder, training
 from dae_jax.datasets import Dataset, Split, checks
 from dae_jax.datasets.labels import evenly
 from dae_jax.datasets.loading import has_fixed_split
+from dae_jax.datasets.scaling import standardisation
 from dae_jax.errors import InputError
 from dae_jax.files import write_whole
 from dae_jax.objectives import AnyArray
@@ -64,8 +65,8 @@ class Trained(NamedTuple):
 class Inputs(NamedTuple):
     """The numbers that make inputs of mean 0 and variance 1 from pixels; see `inputs`."""
 
-    mean: Float[AnyArray, ""]
-    spread: Float[AnyArray, ""]  # a standard deviation
+    mean: Float[AnyArray, "*pixels"]  # one number, or one for each column of a table
+    spread: Float[AnyArray, "*pixels"]  # standard deviations
     pixel_scale: Float[AnyArray, ""]
 
 
@@ -158,8 +159,7 @@ def fit(run: Run[Settings], shift: int, place: Place) -> list[Classifier] | None
     each = [_One(seed, shift, labelled(dataset, s, i)) for i, seed in enumerate(s.seeds)]
     valid, watch = dataset.valid, None
     if len(valid.images) and valid.labels is not None:
-        images = dataset.pretraining_images
-        watch = _Errors(valid, images, inputs(images, run.pixel_scale))
+        watch = _Errors(valid, dataset.pretraining_images, _inputs(run))
     return _fit(run, each, s.epochs, place, watch)
 
 
@@ -236,7 +236,7 @@ def _fit(
     s, dataset, t = run.settings, run.dataset, run.settings.training
     images, n_classes = dataset.pretraining_images, dataset.train.n_classes
     updates, seeds = len(images) // s.batch_size, [one.seed for one in each]
-    by = inputs(images, run.pixel_scale)
+    by = _inputs(run)
     optimizer = adam(t.learning_rate, epochs, updates)
     widths = [images.shape[1], *s.network.hidden, n_classes]
     trained = stage.train(
@@ -275,16 +275,29 @@ def adam(learning_rate: float, epochs: int, updates: int) -> optax.GradientTrans
     )
 
 
-def inputs(images: np.ndarray, pixel_scale: float) -> Inputs:
+def inputs(images: np.ndarray, pixel_scale: float, *, table: bool = False) -> Inputs:
     """The mean and the spread of all pixels of the first training images, `MOST` at most.
 
     Noise and costs of the pixels have the same meaning for all data then, as those of the layers
     above have, which are normalised.
+
+    Args:
+        images: The images, or the rows of a table.
+        pixel_scale: Divisor of integers.
+        table: Whether each column has units of its own, and so a mean and a spread, of all rows.
     """
+    if table:
+        scaling = standardisation(images, "the training rows")
+        return Inputs(scaling.mean, scaling.deviation, np.asarray(pixel_scale))
     scale = pixel_scale if np.issubdtype(images.dtype, np.integer) else 1.0
     some = images[:MOST]
     mean, spread = some.mean(dtype=np.float64) / scale, some.std(dtype=np.float64) / scale
     return Inputs(np.asarray(mean), np.asarray(spread), np.asarray(pixel_scale))
+
+
+def _inputs(run: Run[Settings]) -> Inputs:
+    dataset = run.dataset
+    return inputs(dataset.pretraining_images, run.pixel_scale, table=dataset.columns is not None)
 
 
 def standardised(
@@ -309,8 +322,9 @@ def predictor(params: ladder.Params, images: np.ndarray, by: Inputs) -> Classifi
 def _predictor(params: ladder.Params, images: Array, by: Inputs) -> Classifier:
     x = standardised(images, by)
     first, *hidden = (model := ladder.classifier(params, ladder.statistics(params, x))).hidden
-    W = first.W / by.spread
-    return model._replace(hidden=(Layer(W, first.b - by.mean * W.sum(axis=0)), *hidden))
+    W = first.W / jnp.reshape(by.spread, (-1, 1))
+    moved = jnp.sum(jnp.reshape(by.mean, (-1, 1)) * W, axis=0)
+    return model._replace(hidden=(Layer(W, first.b - moved), *hidden))
 
 
 class _Errors(Watch):

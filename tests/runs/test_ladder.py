@@ -167,6 +167,19 @@ def test_inputs_of_any_scale_are_standardised_alike():
         )
 
 
+def test_each_column_of_a_table_is_standardised():
+    rows = np.random.default_rng(0).normal([5, -300, 2], [0.1, 100, 0], (50, 3)).astype(np.float32)
+    by = runs.inputs(rows, 255.0, table=True)
+    x = runs.standardised(rows, by)
+    np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(x.std(axis=0), [1, 1, 0], atol=1e-4)
+    params = ladder.init(jax.random.key(0), (3, 4, 2))
+    expected = ladder.classifier(params, ladder.statistics(params, x))
+    logits = evaluation.apply(saved.logits("relu"), runs.predictor(params, rows, by), rows)
+    normalised = stacked.logits(expected, x, jax.nn.relu)
+    np.testing.assert_allclose(logits, normalised, rtol=1e-3, atol=1e-3)
+
+
 def dot(how):
     """A minibatch of one white pixel in the middle, and what the cost is given of it."""
     image = jnp.zeros((1, 25)).at[0, 12].set(1.0)
