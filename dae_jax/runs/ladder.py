@@ -107,13 +107,14 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
         raise InputError("--batch-size", expected=expected, got=t.batch_size)
     n_labelled = d.labels or len(dataset.train.images)
     updates = resolved.epochs * (len(images) // resolved.batch_size)
+    kind = "images" if dataset.columns is None else "rows"
     print(
-        f"{n_labelled:,} of {len(images):,} images have labels, of {dataset.train.n_classes} "
+        f"{n_labelled:,} of {len(images):,} {kind} have labels, of {dataset.train.n_classes} "
         "classes; a ladder network (--preset few-labels) learns from them all: "
-        f"{resolved.epochs} epochs, {updates:,} updates"
+        f"{updates:,} updates in {resolved.epochs} epoch{'s' if resolved.epochs > 1 else ''}"
     )
     if n_labelled == len(images):
-        print("no images without labels (--unlabelled): the labelled ones are used without, too")
+        print(f"no {kind} without labels (--unlabelled): the labelled ones are used without, too")
     members = [Member(f"seed_{seed}", seed) for seed in settings.seeds]
     return runs.open_run(resolved, dataset, members, command, instead_of_mnist=instead)
 

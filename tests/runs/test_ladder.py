@@ -40,7 +40,7 @@ def test_a_run_leaves_its_configuration_numbers_and_a_model(few):
     status, out, err = few("--labels", "12")
     assert (status, err) == (0, "")
     assert "12 of 66 images have labels, of 3 classes; a ladder network" in out
-    assert "4 epochs, 16 updates" in out
+    assert "16 updates in 4 epochs" in out
     assert {
         "command.txt",
         "config.json",
@@ -61,6 +61,22 @@ def test_a_run_leaves_its_configuration_numbers_and_a_model(few):
         "relu",
         "few-labels",
     )
+
+
+def test_a_table_of_any_units_is_learnt_and_its_new_rows_may_go_beyond_it(few, call):
+    from dae_jax import predict
+
+    rng = np.random.default_rng(0)
+    classes = np.arange(120) % 2
+    rows = np.column_stack([rng.normal(classes, 0.3), 1e4 * rng.normal(size=120)])
+    lines = [f"{a},{b},{'yn'[c]}" for (a, b), c in zip(rows.tolist(), classes, strict=True)]
+    Path("some.csv").write_text("\n".join(["size,price,label", *lines]))
+    Path("beyond.csv").write_text("size,price\n9,1e6\n-9,-1e6\n")
+    status, out, err = few("--data", "some.csv", "--epochs", "50", "--denoising", "1")
+    assert (status, err) == (0, "") and "rows have labels, of 2 classes" in out
+    # the classes differ in the column of small numbers only
+    assert read_json(Path("r/results.json"))["valid_error"] < 0.25
+    assert call(predict.main, "r", "beyond.csv", "--out", "-").status == 0
 
 
 @pytest.mark.slow
