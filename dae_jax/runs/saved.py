@@ -3,7 +3,7 @@
 A dA is saved as ``params.safetensors`` with the tensors `W`, `b`, `b_prime` and, if untied,
 `W_prime`; a classifier as ``model.safetensors`` with ``hidden.0.W``, ``hidden.0.b``, ...,
 ``top.W``, ``top.b``. The card says which images the model takes, what it computes and how it was
-made; beside it are the version of the format, the equations and a checksum of the tensors.
+made; beside it are the version of the format, the equations and checksums of tensors and card.
 """
 
 import hashlib
@@ -51,10 +51,15 @@ __all__ = [
     "save",
 ]
 
-_DERIVED = ("format", "architecture", "checksum")  # written beside the card, from model and card
+_DERIVED = (
+    "format",
+    "architecture",
+    "checksum",
+    "card_checksum",
+)  # written beside the card, from model and card
 CLASSIFIER, DA = "model.safetensors", "params.safetensors"
 """The names of the models in a run directory."""
-FORMAT = 2
+FORMAT = 3
 """The version of the format of these files. Cards without a version are of 1, and are read too."""
 ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu}
 """The activations of hidden layers, by the names in the card."""
@@ -257,12 +262,23 @@ def save(path: Path, params: AnyParams | Classifier, card: Card) -> Path:
 
 
 def described(params: AnyParams | Classifier, card: Card) -> dict[str, Any]:
-    """The card as it stands in a file: with the format, the equations and the checksum."""
+    """The card as it stands in a file: with the format, the equations and the checksums."""
     about = {
         "architecture": architecture(params, card),
         "checksum": checksum(named_tensors(params)),
     }
-    return {"format": FORMAT, **card.to_json(), **about}
+    return signed({"format": FORMAT, **card.to_json(), **about})
+
+
+def signed(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """A card's entries with ``card_checksum``, the SHA-256 of all others as `json.dumps` has them.
+
+    >>> signed({"format": 2})["card_checksum"][:8]
+    '3da2733d'
+    """
+    others = {name: value for name, value in metadata.items() if name != "card_checksum"}
+    digest = hashlib.sha256(json.dumps(others).encode()).hexdigest()
+    return others | {"card_checksum": digest}
 
 
 def checksum(tensors: Mapping[str, Any]) -> str:
@@ -433,13 +449,16 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
             got=repr(version),
             do="upgrade dae_jax",
         )
-    if metadata.get("checksum", expected := checksum(tensors)) != expected:
-        raise InputError(
-            f"tensors in {path}",
-            expected="those that its checksum is of",
-            got="others",
-            do="the file is damaged or was changed: copy it from its run again",
-        )
+    own = {"checksum": checksum(tensors), "card_checksum": signed(metadata)["card_checksum"]}
+    required = own if version >= 3 else own.keys() & metadata.keys()  # older ones have fewer
+    for name, what in (("checksum", "tensors in"), ("card_checksum", "model card of")):
+        if name in required and metadata.get(name) != own[name]:
+            raise InputError(
+                f"{what} {path}",
+                expected=f"what its {name} is of",
+                got="something else",
+                do="the file is damaged or was changed: copy it from its run again",
+            )
     return {name: jax.numpy.asarray(tensor) for name, tensor in tensors.items()}, metadata
 
 

@@ -90,12 +90,19 @@ def test_a_damaged_file_and_one_of_a_newer_format_are_refused(tmp_path, read):
     for at in (-1, -99):
         path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[len(content) + at + 1 :])
         refused(lambda: read(path), "tensors in", path.name, "checksum", "copy it from its run")
+    for entry in card:  # a flipped bit in any name or value
+        text = json.dumps(card)
+        for at in (text.index(f'"{entry}"') + 1, text.index(f'"{entry}"') + len(entry) + 4):
+            flipped = text[:at] + chr(ord(text[at]) ^ 1) + text[at + 1 :]
+            save_file(tensors, path, {"dae_jax": flipped})
+            refused(lambda: read(path), path.name)
     for version in (saved.FORMAT + 1, "two", None):
         save_file(tensors, path, {"dae_jax": json.dumps(card | {"format": version, "new": 1})})
         words = f"format of {path}: expected at most {saved.FORMAT}", f"got {version!r}; upgrade"
         refused(lambda: read(path), *words)
     for how in ({"decoder": "tanh"}, {}):
-        save_file(tensors, path, {"dae_jax": json.dumps(card | {"denoising": how})})
+        changed = saved.signed(card | {"denoising": how})
+        save_file(tensors, path, {"dae_jax": json.dumps(changed)})
         refused(lambda: saved.load(path), f"model card of {path}", "decoder")
     for metadata in ("3", "[1]", "null", "{"):
         save_file(tensors, path, {"dae_jax": metadata})
@@ -117,19 +124,29 @@ def test_tensors_that_do_not_fit_each_other_or_the_card_are_refused(tmp_path, na
     tensors, card = stored(path)
     for tensor in tensors:
         shorter = tensors | {tensor: np.ascontiguousarray(tensors[tensor][..., :-1])}
-        save_file(
-            shorter,
-            path,
-            {"dae_jax": json.dumps({k: v for k, v in card.items() if k != "checksum"})},
-        )
+        changed = saved.signed(card | {"checksum": saved.checksum(shorter)})
+        save_file(shorter, path, {"dae_jax": json.dumps(changed)})
         refused(lambda: saved.load(path), words)
+
+
+def test_cards_of_format_2_are_read_without_a_checksum_of_their_own(tmp_path):
+    path = tmp_path / "model.safetensors"
+    saved.save(path, MODELS["classifier"], cards.card("classifier", DATA, pretrain.Settings(), 7))
+    tensors, card = stored(path)
+    new = saved.load(path).card
+    del card["card_checksum"]
+    save_file(tensors, path, {"dae_jax": json.dumps(card | {"format": 2})})
+    assert saved.load(path).card == new
 
 
 def test_cards_from_before_there_was_a_format_are_read(tmp_path):
     path = tmp_path / "model.safetensors"
     saved.save(path, MODELS["classifier"], cards.card("classifier", DATA, pretrain.Settings(), 7))
     tensors, card = stored(path)
-    new = {"format", "architecture", "checksum", "data_sha256", "command", "licence"}
+    new = {
+        *("format", "architecture", "checksum", "card_checksum"),
+        *("data_sha256", "command", "licence"),
+    }
     old = {name: value for name, value in card.items() if name not in new}
     save_file(tensors, path, {"dae_jax": json.dumps(old)})
     model = saved.load(path)
@@ -245,7 +262,9 @@ def without_part_of_the_card():
     with safe_open("stack/model.safetensors", "numpy") as file:
         card = json.loads(file.metadata()["dae_jax"])
     del card["class_names"]
-    save_file(load_file("stack/model.safetensors"), "r", {"dae_jax": json.dumps(card)})
+    save_file(
+        load_file("stack/model.safetensors"), "r", {"dae_jax": json.dumps(saved.signed(card))}
+    )
 
 
 FINISH = "finish it: python -m dae_jax.pretrain --resume --run-dir"
