@@ -86,9 +86,12 @@ class Card:
     def limits(self) -> dict[str, tuple[float, float]]:
         """The range of pixels that the model takes, for ``"integer"`` or ``"float"`` ones or both.
 
-        A classifier takes pixels as in training. A dA takes all values that its output can
-        reconstruct: any if it is linear, else [0, 1] after scaling.
+        A classifier takes pixels as in training, and any rows of a table, whose columns have no
+        range in common. A dA takes all values that its output can reconstruct: any if it is linear,
+        else [0, 1] after scaling.
         """
+        if self.decoder == "linear" or (self.decoder is None and self.columns is not None):
+            return {"integer": (-np.inf, np.inf), "float": (-np.inf, np.inf)}
         if self.kind == "classifier":
             assert self.range is not None
             low, high = self.range
@@ -96,8 +99,6 @@ class Card:
                 return {"float": (low, high)}
             # every value that a pixel can have, even if no training image had it
             return {"integer": (min(low, 0), max(high, self.pixel_scale))}
-        if self.decoder == "linear":
-            return {"integer": (-np.inf, np.inf), "float": (-np.inf, np.inf)}
         return {"integer": (0.0, self.pixel_scale), "float": (0.0, 1.0)}
 
     def check_shape(self, what: str, n_values: int, shape: tuple[int, ...] | None, do: str) -> None:
@@ -121,8 +122,6 @@ class Card:
     def check_values(self, what: str, x: np.ndarray) -> None:
         """Check that pixels are in the `limits`; floats may lie a little outside.
 
-        A classifier takes any rows of a table.
-
         Args:
             what: The images, for the error.
             x: The images, at least one.
@@ -132,8 +131,6 @@ class Card:
         """
         if self.kind == "classifier":
             checks.check_complete(what, x)
-            if self.columns is not None:
-                return  # a column has no range in common with the others, nor new rows with old
         kind = "integer" if np.issubdtype(x.dtype, np.integer) else "float"
         do = "scale them as the training images were, into an .npy file"
         if kind in self.limits:

@@ -15,6 +15,7 @@ __all__ = [
     "few_images",
     "few_labels",
     "in_words",
+    "plural",
     "some",
     "untested",
     "worst_class",
@@ -62,7 +63,7 @@ def few_images(what: str, n: int) -> list[str]:
     """
     if n >= ENOUGH_IMAGES:
         return []
-    images = _plural(n, "image", "images")
+    images = plural(n, "image", "images")
     return [f"warning: the {what} rests on {images} only: a rough estimate, see its interval"]
 
 
@@ -80,7 +81,7 @@ def few_labels(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
     names = some([f"{class_names[k]} ({counts[k]})" for k in few])
     return [
         f"warning: fewer than {ENOUGH_LABELS} labelled training images of "
-        f"{_plural(len(few), 'class', 'classes')}, {names}: label more of them"
+        f"{plural(len(few), 'class', 'classes')}, {names}: label more of them"
     ]
 
 
@@ -96,7 +97,7 @@ def untested(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
     if not missing:
         return []
     names = some([class_names[k] for k in missing])
-    kinds = _plural(len(missing), "class", "classes")
+    kinds = plural(len(missing), "class", "classes")
     return [f"warning: no images to test on of {kinds}, {names}: the error there is unknown"]
 
 
@@ -132,5 +133,6 @@ def some(words: Sequence[str]) -> str:
     return ", ".join(words[:10]) + (", ..." if len(words) > 10 else "")
 
 
-def _plural(n: int, one: str, many: str) -> str:
+def plural(n: int, one: str, many: str) -> str:
+    """A number of things in words."""
     return f"{n:,} {one if n == 1 else many}"

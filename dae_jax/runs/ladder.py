@@ -111,7 +111,7 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     print(
         f"{n_labelled:,} of {len(images):,} {kind} have labels, of {dataset.train.n_classes} "
         "classes; a ladder network (--preset few-labels) learns from them all: "
-        f"{updates:,} updates in {resolved.epochs} epoch{'s' if resolved.epochs > 1 else ''}"
+        f"{updates:,} updates in {estimates.plural(resolved.epochs, 'epoch', 'epochs')}"
     )
     if n_labelled == len(images):
         print(f"no {kind} without labels (--unlabelled): the labelled ones are used without, too")
@@ -158,10 +158,7 @@ def fit(run: Run[Settings], shift: int, place: Place) -> list[Classifier] | None
     """
     s, dataset = run.settings, run.dataset
     each = [_One(seed, shift, labelled(dataset, s, i)) for i, seed in enumerate(s.seeds)]
-    valid, watch = dataset.valid, None
-    if len(valid.images) and valid.labels is not None:
-        watch = _Errors(valid, dataset.pretraining_images, _inputs(run))
-    return _fit(run, each, s.epochs, place, watch)
+    return _fit(run, each, s.epochs, place, dataset.valid)
 
 
 def _choose_shift(run: Run[Settings]) -> tuple[int, list[dict[str, int]]]:
@@ -177,7 +174,8 @@ def _choose_shift(run: Run[Settings]) -> tuple[int, list[dict[str, int]]]:
         return 0, []
     best = min(trials, key=lambda trial: trial.wrong).shift
     errors = ", ".join(trial.in_words() for trial in trials)
-    distance = f"shifted by up to {best} pixel{'s' if best > 1 else ''}" if best else "not shifted"
+    pixels = estimates.plural(best, "pixel", "pixels")
+    distance = f"shifted by up to {pixels}" if best else "not shifted"
     print(
         f"images are {distance}: the error of an SVM and a nearest neighbour that learn from the "
         f"labelled ones {errors}"
@@ -231,13 +229,19 @@ def _fit(
     each: Sequence[_One],
     epochs: int,
     place: Place,
-    watch: Watch | None = None,
+    valid: Split | None = None,
 ) -> list[Classifier] | None:
-    """Train one network for each member, all in one program; None after Ctrl-C."""
+    """Train one network for each member, all in one program; None after Ctrl-C.
+
+    The metrics have the errors on the images of `valid`, if there are any with labels.
+    """
     s, dataset, t = run.settings, run.dataset, run.settings.training
     images, n_classes = dataset.pretraining_images, dataset.train.n_classes
     updates, seeds = len(images) // s.batch_size, [one.seed for one in each]
-    by = _inputs(run)
+    by = inputs(images, run.pixel_scale, table=dataset.columns is not None)
+    watch = None
+    if valid is not None and valid.labels is not None and len(valid.images):
+        watch = _Errors(valid, images, by)
     optimizer = adam(t.learning_rate, epochs, updates)
     widths = [images.shape[1], *s.network.hidden, n_classes]
     trained = stage.train(
@@ -294,11 +298,6 @@ def inputs(images: np.ndarray, pixel_scale: float, *, table: bool = False) -> In
     some = images[:MOST]
     mean, spread = some.mean(dtype=np.float64) / scale, some.std(dtype=np.float64) / scale
     return Inputs(np.asarray(mean), np.asarray(spread), np.asarray(pixel_scale))
-
-
-def _inputs(run: Run[Settings]) -> Inputs:
-    dataset = run.dataset
-    return inputs(dataset.pretraining_images, run.pixel_scale, table=dataset.columns is not None)
 
 
 def standardised(

@@ -51,12 +51,8 @@ __all__ = [
     "save",
 ]
 
-_DERIVED = (
-    "format",
-    "architecture",
-    "checksum",
-    "card_checksum",
-)  # written beside the card, from model and card
+# written beside the card, from model and card
+_DERIVED = ("format", "architecture", "checksum", "card_checksum")
 CLASSIFIER, DA = "model.safetensors", "params.safetensors"
 """The names of the models in a run directory."""
 FORMAT = 3
