@@ -65,12 +65,12 @@ def prepare(folder: Path, how: Row) -> None:
 # The training command with an epoch of one minibatch: its metrics are written right after the first
 # update, so the time includes tracing and loading the compiled program.
 ONE_UPDATE = """
-from dae_jax import train, training
+from dae_jax import console, training
 fit = training.fit
 def one_update(cost, state, images, *rest, **how):
     return fit(cost, state, images[:how["batch_size"]], *rest, **how)
 training.fit = one_update
-raise SystemExit(train.cli())
+raise SystemExit(console.cli("train"))
 """
 
 

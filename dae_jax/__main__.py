@@ -1,16 +1,22 @@
 """``python -m dae_jax`` and ``dae-jax``: list the commands, or run one of them."""
 
+import sys
+
+if __name__ == "__main__":  # first, so that Ctrl-C during the imports is one line, too
+    from dae_jax.console import cli
+
+    sys.exit(cli())
+
 import difflib
 import shlex
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from dae_jax import __version__, console
+from dae_jax import __version__
 from dae_jax.errors import InputError
 from dae_jax.settings import help
 
-__all__ = ["COMMANDS", "cli", "main"]
+__all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "train": "train a denoising autoencoder and draw its filters",
@@ -66,12 +72,3 @@ def _listed(prog: str) -> str:
             f"Flags:        {prog} train --help",
         ]
     )
-
-
-def cli() -> int:
-    """The console script ``dae-jax``."""
-    return console.run(main)
-
-
-if __name__ == "__main__":
-    sys.exit(cli())

@@ -1,42 +1,171 @@
-"""Shared behaviour of the commands: errors in one line, JAX set-up, progress, Ctrl-C."""
+"""Shared behaviour of the commands: one line for errors, signals, streams, JAX, progress."""
 
 import contextlib
+import errno
+import logging
 import os
 import platform
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from dae_jax.errors import InputError
+from dae_jax.errors import InputError, printable
 
-__all__ = ["Progress", "cores", "interruptible", "processor", "run", "set_up_jax"]
+__all__ = [
+    "Progress",
+    "cli",
+    "cores",
+    "interruptible",
+    "processor",
+    "run",
+    "set_up_jax",
+    "unescaped",
+    "write",
+]
+
+_received: list[int] = []  # the signals that ended an epoch early; see `interruptible`
+
+
+def cli(name: str | None = None) -> int:
+    """Run a command as a process of its own: the console scripts and ``python -m``.
+
+    The command is imported here, so that a signal during the imports is one line, too. Until it
+    trains, and after that, a signal ends the process at once, as a kill would, from which any run
+    resumes: an exception could be lost in a library's callback.
+
+    Args:
+        name: The module in ``dae_jax``; that by which the process was called if None.
+
+    Returns:
+        The exit status; see `run`. 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    debug = "--debug" in sys.argv
+    if not debug:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _end)
+        _silence_libraries()
+    if name is None:
+        name = Path(sys.argv[0]).stem.removeprefix("dae-jax-")
+        name = "__main__" if name == "dae-jax" else name
+    return run(lambda argv: import_module(f"dae_jax.{name}").main(argv))
+
+
+def _end(number: int, _: Any) -> None:
+    """End the process after a signal, with one line."""
+    with contextlib.suppress(OSError):
+        if os.isatty(1):
+            os.write(1, b"\x1b[?25h")  # a progress bar hides the cursor
+        os.write(2, b"interrupted\n")
+    os._exit(128 + number)
+
+
+def _silence_libraries() -> None:
+    """Keep warnings, logs and tracebacks of background threads away from the command's lines."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA's
+    threading.excepthook = lambda _: None
+    sys.unraisablehook = lambda _: None
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None) -> int:
     """Call a command's `main`; print an `InputError` as one line.
 
     Returns:
-        The exit status: that of `main`, 2 after an `InputError`, 130 after Ctrl-C, 141 if nobody
-        reads the output any more.
+        The exit status: that of `main`, 2 after an `InputError` or without memory, 130 after
+        Ctrl-C, 143 after SIGTERM, 141 if nobody reads the output any more.
     """
     argv = sys.argv[1:] if argv is None else argv
+    _received.clear()
     try:
-        return main(argv) or 0
+        out, err = _Stream(sys.stdout), _Stream(sys.stderr)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = main(argv) or 0
+            out.flush()
+        return 128 + _received[-1] if status == 130 and _received else status
     except InputError as error:
         if "--debug" in argv:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _failed(f"error: {error}")
     except KeyboardInterrupt:
         if "--debug" in argv:
             raise
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # as of ... --help | head; Python would complain again at its exit
+        return _failed("interrupted", 130)
+    except _OutputError as error:
+        _discard_output()
+        if error.errno == errno.EPIPE:  # as of ... --help | head
+            return 141
+        return _failed(f"error: cannot write to the terminal or pipe: {error.strerror}")
+    except Exception as error:
+        if "--debug" in argv or not _is_memory(error):
+            raise
+        first = (str(error).splitlines() or [""])[0]
+        do = "take a smaller model, batch or data set, or fewer seeds at once"
+        return _failed(f"error: {InputError(f'out of memory: {first}', do=do)}")
+
+
+def _failed(line: str, status: int = 2) -> int:
+    with contextlib.suppress(OSError):  # where standard error is closed or full, too
+        print(line, file=sys.stderr)
+    return status
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether memory was refused, by Python, NumPy or XLA."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)[:1000]
+
+
+class _OutputError(OSError):
+    """The standard output cannot be written to."""
+
+
+class _Stream:
+    """A text stream whose errors are `_OutputError`, and what it is given is `printable`."""
+
+    def __init__(self, stream: Any, change: Callable[[str], str] = printable):
+        self.stream, self._change = stream, change
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        with _output_errors():
+            return self.stream.write(self._change(text))
+
+    def flush(self) -> None:
+        with _output_errors():
+            self.stream.flush()
+
+
+@contextlib.contextmanager
+def _output_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _OutputError(error.errno, error.strerror) from error
+
+
+def unescaped() -> Any:
+    """The standard output without `errors.printable`, for the escape sequences of our own."""
+    return _Stream(getattr(sys.stdout, "stream", sys.stdout), str)
+
+
+def write(content: bytes) -> None:
+    """Write a file's content to the standard output."""
+    with _output_errors():
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+
+
+def _discard_output() -> None:
+    """Send the rest of the output nowhere, since Python would complain again at its exit."""
+    with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
 
 
 def set_up_jax(precision: str, n_members: int) -> None:
@@ -102,7 +231,7 @@ class Progress:
 
         self._epochs, self._quiet = epochs, quiet
         self._title = f"{title}, epoch" if title else "epoch"
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = Console(file=unescaped(), highlight=False, soft_wrap=True)
         self._bar = None
         if self._console.is_terminal:
             self._bar = Progress(
@@ -139,23 +268,29 @@ class Progress:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Install a SIGINT handler: the first Ctrl-C sets a flag, the second one interrupts.
+    """Install handlers: the first Ctrl-C or SIGTERM sets a flag, the second one ends.
 
     Yields:
-        A function that returns whether Ctrl-C has been pressed.
+        A function that returns whether there has been one.
     """
-    import signal
-
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     pressed = False
 
-    def note(*_: Any) -> None:
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, _: Any) -> None:
         nonlocal pressed
         pressed = True
-        signal.signal(signal.SIGINT, before)
-        print("\nstopping after this epoch; Ctrl-C again stops at once", file=sys.stderr)
+        _received.append(number)
+        restore()
+        if sys.stderr.isatty():
+            print("\nstopping after this epoch; Ctrl-C again stops at once", file=sys.stderr)
 
-    before = signal.signal(signal.SIGINT, note)
+    for number in before:
+        signal.signal(number, note)
     try:
         yield lambda: pressed
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()

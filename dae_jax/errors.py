@@ -1,15 +1,38 @@
 """The exception for mistakes that a user can correct, and two checks that raise it."""
 
 import importlib
+import re
 
-__all__ = ["InputError", "check_objective", "require"]
+__all__ = ["InputError", "check_objective", "printable", "require"]
+
+# Control characters but tab and newline, line separators, marks that turn the direction of writing,
+# and halves of surrogate pairs, which stand for bytes of file names that are not UTF-8.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+LONGEST = 300
+"""The length in characters to which each part of an error's message is cut."""
+
+
+def printable(text: str) -> str:
+    r"""The text with control characters as escapes, so that no name can steer a terminal.
+
+    >>> printable("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def _short(part: object) -> str:
+    """A part of a message in one line, cut in the middle if it is long."""
+    text = printable(" ".join(str(part).split()))
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"
 
 
 class InputError(ValueError):
     """A mistake that the user can correct, in one line: what, expected, got, what to do.
 
     The commands print it without a traceback and exit with status 2. The library raises it before
-    anything is traced or written.
+    anything is traced or written. Each part is cut to `LONGEST` characters, and `printable`.
 
     Args:
         what: The argument, flag, file or array at fault.
@@ -22,11 +45,11 @@ class InputError(ValueError):
     """
 
     def __init__(self, what: object, *, expected: object = None, got: object = None, do: str = ""):
-        facts = [f"expected {expected}"] if expected is not None else []
-        facts += [f"got {got}"] if got is not None else []
-        message = f"{what}: {', '.join(facts)}" if facts else str(what)
-        # One line, even if it contains the message of another library.
-        super().__init__(" ".join(f"{message}; {do}".split()) if do else " ".join(message.split()))
+        # One line, even if a part of it is the message of another library or a name of a megabyte.
+        facts = [f"expected {_short(expected)}"] if expected is not None else []
+        facts += [f"got {_short(got)}"] if got is not None else []
+        message = f"{_short(what)}: {', '.join(facts)}" if facts else _short(what)
+        super().__init__(f"{message}; {_short(do)}" if do else message)
 
 
 def require(module: str, extra: str) -> None:

@@ -1,6 +1,12 @@
 """``python -m dae_jax.export``: a trained model as a program for other runtimes, in one file."""
 
 import sys
+
+if __name__ == "__main__":  # first, so that Ctrl-C during the imports is one line, too
+    from dae_jax.console import cli
+
+    sys.exit(cli())
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -11,7 +17,7 @@ from tyro.conf import Positional, arg
 from dae_jax import console, files
 from dae_jax.settings import shared
 
-__all__ = ["Settings", "cli", "main"]
+__all__ = ["Settings", "main"]
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,3 @@ def main(argv: Sequence[str]) -> None:
     images = f"images (n, {model.card.pixels}) of {exporting.input_type(model)}"
     outputs = " and ".join(exporting.outputs(model))
     print(f"{path}  {path.stat().st_size / 1e3:,.0f} kB: {images} to {outputs}")
-
-
-def cli() -> int:
-    """The console script ``dae-jax-export``."""
-    return console.run(main)
-
-
-if __name__ == "__main__":
-    sys.exit(cli())

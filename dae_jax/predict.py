@@ -1,9 +1,14 @@
 """``python -m dae_jax.predict``: classes of new images, by a trained classifier, as a CSV file."""
 
+import sys
+
+if __name__ == "__main__":  # first, so that Ctrl-C during the imports is one line, too
+    from dae_jax.console import cli
+
+    sys.exit(cli())
+
 import csv
 import io
-import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +25,7 @@ from dae_jax.settings.new_images import ModelAndImages
 if TYPE_CHECKING:
     from dae_jax.runs.new_images import NewImages
 
-__all__ = ["Settings", "as_csv", "cli", "in_words", "known_labels", "main"]
+__all__ = ["Settings", "as_csv", "in_words", "known_labels", "main"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
     labels = known_labels(new, names)
     first, *warnings = in_words(new, labels, predicted, names)
     if settings.out == "-":
-        _print(table)
+        console.write(table)
         print(first, *warnings, sep="\n", file=sys.stderr)
         return
     print(f"{files.write_whole(settings.out, table)}  {first}")
@@ -165,20 +170,3 @@ def _save_confusion(
         files.write_whole(out.with_name(f"{out.stem}_confusion.csv"), table),
         plots.save(out.with_name(f"{out.stem}_confusion.png"), figure, about),
     ]
-
-
-def _print(table: bytes) -> None:
-    try:
-        sys.stdout.buffer.write(table)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as head, has stopped reading
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def cli() -> int:
-    """The console script ``dae-jax-predict``."""
-    return console.run(main)
-
-
-if __name__ == "__main__":
-    sys.exit(cli())

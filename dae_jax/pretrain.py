@@ -1,6 +1,12 @@
 """``python -m dae_jax.pretrain``: a stack of dAs, fine-tuned as a classifier, and tested."""
 
 import sys
+
+if __name__ == "__main__":  # first, so that Ctrl-C during the imports is one line, too
+    from dae_jax.console import cli
+
+    sys.exit(cli())
+
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -9,7 +15,7 @@ from dae_jax.errors import InputError
 from dae_jax.settings import from_run, ladder, shared
 from dae_jax.settings.pretrain import PRESETS, Settings
 
-__all__ = ["cli", "main"]
+__all__ = ["main"]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -37,19 +43,19 @@ def main(argv: Sequence[str]) -> int:
     from dae_jax.runs import comparison, stack, stack_report  # and with them JAX
     from dae_jax.runs.from_run import origin
 
-    run = stack.begin(settings, " ".join([Settings.prog, *argv]))
-    if settings.comparison.compare:
-        return 0 if comparison.run(run) else 130
-    layers = stack.pretrain(run)
-    if layers is None:
-        return 130
-    place = run.place("fine-tuning", run.folder / "finetune")
-    keys = stack.keys(settings.seeds, len(layers))
-    tuned = stack.finetune(settings.finetuning, layers, run.dataset, keys, run.pixel_scale, place)
-    if tuned is None:
-        return 130
-    names, labelled = stack.stage_names(settings), run.dataset.train
-    stack_report.finish(run, names, layers, tuned, labelled, **origin(run))
+    with stack.begin(settings, " ".join([Settings.prog, *argv])) as run:
+        if settings.comparison.compare:
+            return 0 if comparison.run(run) else 130
+        layers = stack.pretrain(run)
+        if layers is None:
+            return 130
+        place, how = run.place("fine-tuning", run.folder / "finetune"), settings.finetuning
+        keys = stack.keys(settings.seeds, len(layers))
+        tuned = stack.finetune(how, layers, run.dataset, keys, run.pixel_scale, place)
+        if tuned is None:
+            return 130
+        names, labelled = stack.stage_names(settings), run.dataset.train
+        stack_report.finish(run, names, layers, tuned, labelled, **origin(run))
     return 0
 
 
@@ -109,20 +115,11 @@ def _ladder(argv: Sequence[str]) -> int:
     from dae_jax.runs import stack_report
     from dae_jax.runs.stack import Tuned
 
-    run = runs.begin(settings, " ".join([ladder.Settings.prog, *argv]))
-    trained = runs.train(run)
-    if trained is None:
-        return 130
-    first = runs.labelled(run.dataset, settings, 0)
-    tuned = Tuned(trained.models, None)
-    stack_report.finish(run, [runs.STAGE], [], tuned, first, **trained.about)
+    with runs.begin(settings, " ".join([ladder.Settings.prog, *argv])) as run:
+        trained = runs.train(run)
+        if trained is None:
+            return 130
+        first = runs.labelled(run.dataset, settings, 0)
+        tuned = Tuned(trained.models, None)
+        stack_report.finish(run, [runs.STAGE], [], tuned, first, **trained.about)
     return 0
-
-
-def cli() -> int:
-    """The console script ``dae-jax-pretrain``."""
-    return console.run(main)
-
-
-if __name__ == "__main__":
-    sys.exit(cli())

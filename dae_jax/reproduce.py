@@ -1,7 +1,13 @@
 """``python -m dae_jax.reproduce``: experiments of the articles, published against measured."""
 
-import difflib
 import sys
+
+if __name__ == "__main__":  # first, so that Ctrl-C during the imports is one line, too
+    from dae_jax.console import cli
+
+    sys.exit(cli())
+
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +23,7 @@ from dae_jax.settings.shared import Data
 if TYPE_CHECKING:
     from dae_jax.experiments.experiment import Experiment
 
-__all__ = ["Settings", "cli", "main"]
+__all__ = ["Settings", "main"]
 
 
 @dataclass(frozen=True)
@@ -180,12 +186,3 @@ def _command(name: str, settings: Settings) -> str:
     flags = {"data": settings.data.data, "seeds": settings.seeds, "epochs": settings.epochs}
     given = [f"--{flag} {value}" for flag, value in flags.items() if value is not None]
     return " ".join([Settings.prog, name, *given])
-
-
-def cli() -> int:
-    """The console script ``dae-jax-reproduce``."""
-    return console.run(main)
-
-
-if __name__ == "__main__":
-    sys.exit(cli())

@@ -1,13 +1,19 @@
 """``python -m dae_jax.train``: train a dA, or a sweep of them, and draw its filters."""
 
 import sys
+
+if __name__ == "__main__":  # first, so that Ctrl-C during the imports is one line, too
+    from dae_jax.console import cli
+
+    sys.exit(cli())
+
 from collections.abc import Sequence
 
 from dae_jax import console
 from dae_jax.settings import shared
 from dae_jax.settings.train import Settings
 
-__all__ = ["cli", "main"]
+__all__ = ["main"]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -27,18 +33,9 @@ def main(argv: Sequence[str]) -> int:
 
     from dae_jax.runs import da  # and with it JAX, which --help and wrong flags do not wait for
 
-    run = da.begin(settings, " ".join([Settings.prog, *argv]))
-    trained = da.train(run)
-    if trained is None:
-        return 130
-    da.finish(run, trained)
+    with da.begin(settings, " ".join([Settings.prog, *argv])) as run:
+        trained = da.train(run)
+        if trained is None:
+            return 130
+        da.finish(run, trained)
     return 0
-
-
-def cli() -> int:
-    """The console script ``dae-jax-train``."""
-    return console.run(main)
-
-
-if __name__ == "__main__":
-    sys.exit(cli())

@@ -1,7 +1,13 @@
 """``python -m dae_jax.transform``: codes, restored images or anomaly scores, as one file."""
 
-import io
 import sys
+
+if __name__ == "__main__":  # first, so that Ctrl-C during the imports is one line, too
+    from dae_jax.console import cli
+
+    sys.exit(cli())
+
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -17,7 +23,7 @@ from dae_jax.settings.new_images import ModelAndImages
 if TYPE_CHECKING:
     from dae_jax.runs.new_images import NewImages
 
-__all__ = ["Settings", "cli", "main"]
+__all__ = ["Settings", "main"]
 
 
 @dataclass(frozen=True)
@@ -134,12 +140,3 @@ def _as_csv(rows: np.ndarray, columns: list[str], new: "NewImages", label: str |
     else:
         frame.insert(0, "image", new.names)
     return frame.to_csv(index=False, lineterminator="\n")
-
-
-def cli() -> int:
-    """The console script ``dae-jax-transform``."""
-    return console.run(main)
-
-
-if __name__ == "__main__":
-    sys.exit(cli())

@@ -66,8 +66,9 @@ def idx_bytes(array: np.ndarray) -> bytes:
 
 
 def files(folder: str | Path = ".") -> set[str]:
-    """The files below a folder."""
-    return {str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file()}
+    """The files below a folder, but for those by which a process owns it."""
+    paths = {str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file()}
+    return {path for path in paths if Path(path).name not in (".lock", ".owner")}
 
 
 def contents(folder: str | Path) -> dict[str, bytes]:

@@ -141,7 +141,7 @@ def test_one_ctrl_c_stops_a_sweep_after_the_epoch_and_says_how_to_resume(
 def test_a_killed_run_resumes_to_the_same_bits(pretrain_call, here, whole):
     code = (
         "import os, signal, sys\n"
-        "from dae_jax import pretrain, training\n"
+        "from dae_jax import console, training\n"
         "real, begun = training.fit, []\n"
         "def fit(*args, **kwargs):\n"
         "    begun.append(1)\n"
@@ -150,7 +150,7 @@ def test_a_killed_run_resumes_to_the_same_bits(pretrain_call, here, whole):
         "            os.kill(os.getpid(), signal.SIGKILL)\n"
         "        yield report\n"
         "training.fit = fit\n"
-        "sys.exit(pretrain.cli())\n"
+        "sys.exit(console.cli('pretrain'))\n"
     )
     process = subprocess.run(
         [sys.executable, "-c", code, *FLAGS, "--run-dir", "r"],

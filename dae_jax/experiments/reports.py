@@ -1,13 +1,13 @@
 """The reports of all experiments: their check, their list, and the tables of the README."""
 
-import json
 import math
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
+from dae_jax import records
 from dae_jax.errors import InputError
 from dae_jax.experiments.claims import Claim, Improved, Reproduced, in_words, is_share, judged
 from dae_jax.experiments.experiment import VERSION, Experiment, declaration, fingerprint
@@ -83,18 +83,7 @@ def _load(path: Path) -> Report:
     Raises:
         InputError: It cannot be read, or is no JSON object.
     """
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot read {path}: {error}", do=f"make it again: {PROG} {path.parent.name}"
-        ) from error
-    if not isinstance(report, dict):
-        raise InputError(
-            f"{path}", expected="a JSON object", got=type(report).__name__,
-            do=f"make it again: {PROG} {path.parent.name}",
-        )  # fmt: skip
-    return report
+    return records.load(path, dict[str, Any], f"make it again: {PROG} {path.parent.name}")
 
 
 def _checked(path: Path, report: Report, name: str) -> Report:
@@ -109,34 +98,30 @@ def _checked(path: Path, report: Report, name: str) -> Report:
         raise InputError(
             f"{path}", expected=f"a report of version {VERSION}", got=version, do=again
         )
-    kinds = {
-        "fingerprint": str,
-        "declaration": dict,
-        "numbers": dict,
-        "seconds": int | float,
-        "published_applies": bool,
-        "data": dict,
-    }
-    for part, kind in kinds.items():
-        if not isinstance(report.get(part), kind):
-            raise InputError(
-                f"{path}", expected=f"a whole report, with {part!r}", got="none", do=again
-            )
-    for number, measured in report["numbers"].items():
-        values = measured.get("values") if isinstance(measured, dict) else None
-        if not isinstance(values, list) or not values or not all(map(_is_number, values)):
-            raise InputError(
-                f"{path}, {number!r}", expected="a list of numbers", got=values, do=again
-            )
+    whole = records.checked(report, _Whole, str(path), again)
+    for name, number in whole["numbers"].items():
+        values = number["values"]
+        if not values or any(map(math.isinf, values)):
+            where = f"numbers.{name} in {path}"
+            raise InputError(where, expected="finite numbers", got=values, do=again)
     return report
 
 
-def _is_number(value: Any) -> bool:
-    """Whether a value is a number of a double's range, or not a number at all (NaN)."""
-    try:
-        return not isinstance(value, bool | str) and not math.isinf(float(value))
-    except (OverflowError, TypeError):
-        return False
+class _Number(TypedDict):
+    """What is read of a number of a report."""
+
+    values: list[float]
+
+
+class _Whole(TypedDict):
+    """What is read of a report."""
+
+    fingerprint: str
+    declaration: dict[str, Any]
+    numbers: dict[str, _Number]
+    seconds: float
+    published_applies: bool
+    data: dict[str, Any]
 
 
 def stale(experiment: Experiment, report: Report) -> list[str]:

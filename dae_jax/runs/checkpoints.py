@@ -1,8 +1,14 @@
-"""Checkpoints and metrics of a training: ``checkpoints/`` (Orbax) and ``metrics.jsonl``."""
+"""Checkpoints and metrics of a training: ``checkpoints/`` (Orbax) and ``metrics.jsonl``.
 
+A checkpoint carries the SHA-256 of its arrays, and a row of metrics that of its numbers; both are
+verified when they are read. What earlier versions wrote has none, and is read without.
+"""
+
+import hashlib
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -13,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from dae_jax import records
 from dae_jax.errors import InputError
 from dae_jax.files import unwritable, writable_folder, write_whole
 
@@ -24,6 +31,25 @@ __all__ = ["Checkpoints", "Metrics", "read_metrics", "write_metrics"]
 PyTree = Any
 
 
+ARRAYS, DIGEST = "default", "sha256"
+"""The names of the parts of a checkpoint. Orbax calls the only part of one so by default."""
+SHARE = 0.02
+"""The largest share of the time of a training that writing checkpoints may take."""
+
+
+def digest(state: PyTree) -> str:
+    """The SHA-256 of the leaves in their order: of type, shape and bytes.
+
+    >>> digest({"b": np.zeros(2, np.float32)})[:8]
+    'a1744e52'
+    """
+    sha = hashlib.sha256()
+    for leaf in map(np.asarray, jax.tree.leaves(state)):
+        sha.update(f"{leaf.dtype} {leaf.shape}\n".encode())
+        sha.update(np.ascontiguousarray(leaf).data)
+    return sha.hexdigest()
+
+
 class Checkpoints:
     """The checkpoints of one training, written in the background; the newest two are kept.
 
@@ -32,12 +58,13 @@ class Checkpoints:
 
     Args:
         folder: Folder of the checkpoints; None to write none.
-        every: Least number of seconds between two checkpoints.
+        every: Least number of seconds between two checkpoints; more if one takes the training
+            longer than `SHARE` of that.
     """
 
     def __init__(self, folder: Path | None, every: float = 1.0):
         self._folder, self._every = folder, every
-        self._saved_at = -math.inf
+        self._next = -math.inf
 
     @cached_property
     def _manager(self) -> "CheckpointManager":
@@ -48,7 +75,11 @@ class Checkpoints:
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         try:
             options = ocp.CheckpointManagerOptions(max_to_keep=2)
-            return ocp.CheckpointManager(self._folder.absolute(), options=options)
+            arrays, digest = ocp.StandardCheckpointHandler(), ocp.JsonCheckpointHandler()
+            handlers = {ARRAYS: arrays, DIGEST: digest}
+            return ocp.CheckpointManager(
+                self._folder.absolute(), options=options, item_handlers=handlers
+            )
         except OSError as error:
             raise unwritable(self._folder, error) from error
 
@@ -69,6 +100,10 @@ class Checkpoints:
             if error is None:
                 raise self._unsaved(failed) from failed
 
+    def due(self) -> bool:
+        """Whether the last checkpoint is old enough for another one."""
+        return self._folder is not None and time.monotonic() >= self._next
+
     def save(self, epoch: int, state: PyTree, *, now: bool = False) -> bool:
         """Write a checkpoint if the last one is old enough, or in any case with `now`.
 
@@ -80,8 +115,9 @@ class Checkpoints:
         """
         if self._folder is None:
             return False
-        if not now and time.monotonic() - self._saved_at < self._every:
+        if not (now or self.due()):
             return False
+        began = time.monotonic()
         import orbax.checkpoint as ocp
 
         if epoch == self.latest():
@@ -90,53 +126,86 @@ class Checkpoints:
         arrays = jax.tree.map(np.asarray, state)
         # Checked first, since Orbax's storage threads print errors of their own if a disk is full.
         writable_folder(self._folder, sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)))
+        parts = {
+            ARRAYS: ocp.args.StandardSave(arrays),
+            DIGEST: ocp.args.JsonSave({DIGEST: digest(arrays)}),
+        }
         try:
-            self._manager.save(epoch, args=ocp.args.StandardSave(arrays))
+            self._manager.save(epoch, args=ocp.args.Composite(**parts))
             if now:
                 self._manager.wait_until_finished()
         except (OSError, ValueError) as error:
             raise self._unsaved(error) from error
-        self._saved_at = time.monotonic()
+        ended = time.monotonic()
+        self._next = ended + max(self._every, (ended - began) / SHARE if self._every else 0.0)
         return True
 
     def latest(self) -> int | None:
         """The epoch of the newest checkpoint, or None if there is none."""
         return None if self._folder is None else self._manager.latest_step()
 
-    def restore(self, like: PyTree) -> tuple[int, PyTree] | None:
+    def restore(self, like: PyTree, up_to: float = math.inf) -> tuple[int, PyTree] | None:
         """Read the newest intact checkpoint, as (epoch, state); None if there is none.
 
-        A checkpoint that cannot be read, because a crash cut it off, is skipped in favour of the
-        one before it and then removed, since its epoch will be reached again.
+        A checkpoint that is damaged is skipped in favour of the one before it, which is printed,
+        and then removed, since its epoch will be reached again. So are those of epochs above
+        `up_to`.
 
         Args:
             like: A state of the same structure, shapes and dtypes.
+            up_to: The newest epoch that is of use.
 
         Raises:
-            InputError: There are checkpoints, but none can be read; nothing is removed.
+            InputError: There are checkpoints, but all are damaged; nothing is removed.
         """
         if self._folder is None:
             return None
-        import orbax.checkpoint as ocp
-
-        args = ocp.args.StandardRestore(jax.tree.map(np.asarray, like))
-        unreadable: list[int] = []
+        like = jax.tree.map(np.asarray, like)
+        skipped: list[int] = []
+        problem, found = "", None
         for epoch in sorted(self._manager.all_steps(), reverse=True):
-            try:
-                state = self._manager.restore(epoch, args=args)
-            except Exception as error:  # Orbax's storage layers raise many kinds
-                unreadable.append(epoch)
-                problem = f"{type(error).__name__}: {error}"[:200]
+            if epoch > up_to:
+                skipped.append(epoch)
                 continue
-            for step in unreadable:
-                self._manager.delete(step)
-            return epoch, state
-        if unreadable:
+            try:
+                state = self._read(epoch, like)
+            except Exception as error:  # Orbax's storage layers raise many kinds
+                skipped.append(epoch)
+                problem = f"{type(error).__name__}: {error}"
+                continue
+            found = epoch, state
+            break
+        if problem and found is None:
             raise InputError(
                 f"no checkpoint in {self._folder} can be read ({problem})",
                 do="start again in another --run-dir",
             )
-        return None
+        if problem and found is not None:
+            print(f"the checkpoint of epoch {max(skipped)} is damaged: that of {found[0]} is used")
+        for epoch in skipped:
+            self._manager.delete(epoch)
+        return found
+
+    def _read(self, epoch: int, like: PyTree) -> PyTree:
+        """The state of a checkpoint, verified unless an earlier version wrote it.
+
+        Raises:
+            Exception: It is damaged.
+        """
+        import orbax.checkpoint as ocp
+
+        assert self._folder is not None
+        parts: dict[str, Any] = {ARRAYS: ocp.args.StandardRestore(like)}
+        verified = (self._folder / str(epoch) / DIGEST).exists()
+        if verified:
+            parts[DIGEST] = ocp.args.JsonRestore()
+        restored = self._manager.restore(epoch, args=ocp.args.Composite(**parts))
+        state = restored[ARRAYS]
+        if not verified:
+            print(f"the checkpoint of epoch {epoch} has no checksum, so it is used unverified")
+        elif restored[DIGEST] != {DIGEST: digest(state)}:
+            raise ValueError("its arrays are not those of its checksum")
+        return state
 
     def _unsaved(self, error: Exception) -> InputError:
         assert self._folder is not None
@@ -160,7 +229,7 @@ class Metrics:
         self._path = path
         self.rows: list[dict[str, Any]] = []
         if path is not None:
-            self.rows = read_metrics(path, up_to_epoch)
+            self.rows = [row for row in read_metrics(path) if row["epoch"] <= up_to_epoch]
             write_metrics(path, self.rows)
 
     def append(self, row: dict[str, Any]) -> None:
@@ -170,23 +239,59 @@ class Metrics:
             return
         try:
             with self._path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write(_line(row))
+        except OSError as error:
+            raise unwritable(self._path, error) from error
+
+    def sync(self) -> None:
+        """Put the rows on the disk, so that a checkpoint that follows is never ahead of them."""
+        if self._path is None:
+            return
+        try:
+            with self._path.open("a") as file:
+                os.fsync(file.fileno())
         except OSError as error:
             raise unwritable(self._path, error) from error
 
 
-def read_metrics(path: Path, up_to_epoch: float = math.inf) -> list[dict[str, Any]]:
-    """Read the rows of a ``metrics.jsonl``, up to a line that a crash cut off."""
-    rows = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-    return [row for row in rows if row["epoch"] <= up_to_epoch]
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read the rows of a ``metrics.jsonl`` up to the first one that is damaged or cut off.
+
+    Returns:
+        The rows of the epochs 1, 2, ...; without their checksums.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    rows: list[dict[str, Any]] = []
+    try:
+        content = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    signed = f'"{DIGEST}"'.encode() in content  # all rows, or none from before there were checksums
+    for line in content.split(b"\n"):
+        try:
+            row = records.parse(line, dict[str, Any], str(path))
+            checksum = row.pop(DIGEST, None)
+            records.checked(row, dict[str, int | float | list[int | float]], str(path))
+        except InputError:
+            break
+        expected = _checksum(row) if signed else None
+        if row.get("epoch") != len(rows) + 1 or checksum != expected:
+            break
+        rows.append(row)
+    return rows
 
 
 def write_metrics(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a ``metrics.jsonl``, in place of an older one."""
-    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
+    write_whole(path, "".join(map(_line, rows)))
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps({**row, DIGEST: _checksum(row)}) + "\n"
+
+
+def _checksum(row: Mapping[str, Any]) -> str:
+    """The first 16 digits of the SHA-256 of a row as `json.dumps` has it."""
+    return hashlib.sha256(json.dumps(row).encode()).hexdigest()[:16]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dae_jax import datasets
+from dae_jax import datasets, records
 from dae_jax.datasets import Dataset, checks
 from dae_jax.errors import InputError
 from dae_jax.files import write_whole
@@ -121,10 +121,7 @@ def _record(folder: Path) -> dict[str, Any] | None:
     path = folder / RECORD
     if not path.exists():
         return None
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}", do="start again in another one") from error
+    return records.load(path, dict[str, Any], "start again in another one")
 
 
 def _names(seed: int, *, several: bool, n: int) -> list[str]:

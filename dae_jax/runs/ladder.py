@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, Real
 
-from dae_jax import autoencoder, corruption, evaluation, ladder, training
+from dae_jax import autoencoder, corruption, evaluation, ladder, records, training
 from dae_jax.datasets import Dataset, Split, checks
 from dae_jax.datasets.labels import evenly
 from dae_jax.datasets.loading import has_fixed_split
@@ -192,7 +192,7 @@ def _cross_validate(run: Run[Settings], shift: int) -> dict[str, int] | None:
     s = run.settings
     file = run.folder / FOLDS / "errors.json"
     if run.finished(file):
-        return json.loads(file.read_text())
+        return records.load(file, dict[str, int], "remove it, and resume")
     pairs = _folds(labelled(run.dataset, s, 0))
     each = [_One(s.seeds[0], shift, part) for part, _ in pairs]
     place = run.place("cross-validation", run.folder / FOLDS)

@@ -2,25 +2,30 @@
 
 It holds ``config.json`` (the settings), ``command.txt`` (the command that began the run),
 ``metrics.jsonl`` and ``checkpoints/`` of each stage, and at the end the models
-(``.safetensors``), ``results.json`` of each member and the figures.
+(``.safetensors``), ``results.json`` of each member and the figures. One process owns it at a time:
+``.lock`` is locked while it runs, and ``.owner`` names it.
 """
 
 import datetime
 import itertools
 import json
+import os
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from filelock import BaseFileLock, FileLock, Timeout
+
 from dae_jax import __version__, datasets
 from dae_jax.datasets import Dataset
 from dae_jax.errors import InputError
-from dae_jax.files import writable_folder, write_whole
+from dae_jax.files import sweep, unwritable, writable_folder, write_whole
 from dae_jax.runs.stage import Place
 from dae_jax.settings import ladder, pretrain, shared, train
 
-__all__ = ["AnySettings", "Member", "Run", "load_data", "open_run", "read_settings"]
+__all__ = ["AnySettings", "Member", "Run", "claim", "load_data", "open_run", "read_settings"]
 
 AnySettings = train.Settings | pretrain.Settings | ladder.Settings
 Settings = TypeVar("Settings", train.Settings, pretrain.Settings, ladder.Settings)
@@ -35,7 +40,10 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class Run(Generic[Settings]):
-    """One call of a training command: one model, or the members of a sweep."""
+    """One call of a training command: one model, or the members of a sweep.
+
+    As a context manager it gives its folder back at the end.
+    """
 
     settings: Settings  # resolved: with all defaults filled in
     dataset: Dataset
@@ -43,6 +51,14 @@ class Run(Generic[Settings]):
     members: Sequence[Member]
     command: str  # that began the run, as it was typed
     instead_of_mnist: bool = False  # whether this is the sample because MNIST is unavailable
+    lock: BaseFileLock | None = None  # that owns the folder
+
+    def __enter__(self) -> "Run[Settings]":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.lock is not None:
+            self.lock.release()
 
     @property
     def pixel_scale(self) -> float:
@@ -111,20 +127,57 @@ def open_run(
     """
     output = settings.output
     folder = Path(_new_folder() if output.run_dir is None else output.run_dir)
-    if (folder / "config.json").exists() and not output.resume:
+    writable_folder(folder)
+    lock = claim(folder)
+    if os.path.exists(folder / shared.CONFIG) and not output.resume:
+        lock.release()
         raise InputError(
             f"--run-dir: {folder} holds a run already", do="pass --resume, or choose another folder"
         )
-    writable_folder(folder)
-    write_whole(folder / "config.json", json.dumps(shared.to_json(settings), indent=2) + "\n")
-    record = folder / "command.txt"
+    sweep(folder)
+    config = json.dumps(shared.to_json(settings), indent=2)
+    write_whole(folder / shared.CONFIG, config + "\n")
+    record = folder / shared.RECORD
     if output.resume and record.exists():
-        command = record.read_text().rstrip("\n")
-    else:
+        command = _text(record)
+    else:  # a run that was killed in its first write is begun by --resume, too
+        command = command.replace(" --resume", "")
         write_whole(record, command + "\n")
     for notice in dataset.notices:
         print(notice)
-    return Run(settings, dataset, folder, members, command, instead_of_mnist)
+    return Run(settings, dataset, folder, members, command, instead_of_mnist, lock)
+
+
+def claim(folder: Path) -> BaseFileLock:
+    """Lock a run directory for this process; the lock ends with it, however it ends.
+
+    Returns:
+        The lock, to be released. Without a reference to it, it is released, too.
+
+    Raises:
+        InputError: Another process owns the folder; it is named.
+    """
+    lock, owner = FileLock(folder / ".lock", timeout=0), folder / ".owner"
+    try:
+        lock.acquire()
+    except Timeout as error:
+        try:
+            name = owner.read_text().strip()[:100]
+        except (OSError, ValueError):
+            name = "another process"
+        do = "wait until it has ended, or choose another folder"
+        raise InputError(f"--run-dir: {folder} is in use by {name}", do=do) from error
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    write_whole(owner, f"process {os.getpid()} on {platform.node()}\n")
+    return lock
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().rstrip("\n")
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}", do="remove it, and resume") from error
 
 
 def _new_folder() -> str:
@@ -136,8 +189,8 @@ def _new_folder() -> str:
 def read_settings(folder: Path) -> AnySettings | None:
     """The settings of the run in a folder; None if there are none, or none that can be read."""
     try:
-        saved = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
+        saved = shared.read_record(folder)
+    except InputError:
         return None
     for kind in (train.Settings, pretrain.Settings, ladder.Settings):
         try:

@@ -8,7 +8,9 @@ made; beside it are the version of the format, the equations and checksums of te
 
 import hashlib
 import json
+import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cache, partial
@@ -22,7 +24,7 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 from numpy.typing import ArrayLike
 
-from dae_jax import __version__, autoencoder, evaluation, stacked
+from dae_jax import __version__, autoencoder, evaluation, records, stacked
 from dae_jax.autoencoder import AnyParams, Params, UntiedParams
 from dae_jax.datasets import from_array
 from dae_jax.errors import InputError
@@ -51,6 +53,7 @@ __all__ = [
     "save",
 ]
 
+_INTACT = "the file is damaged or was changed: copy it from its run again"
 # written beside the card, from model and card
 _DERIVED = ("format", "architecture", "checksum", "card_checksum")
 CLASSIFIER, DA = "model.safetensors", "params.safetensors"
@@ -302,17 +305,12 @@ def load(path: str | os.PathLike[str]) -> Model:
     tensors, metadata = _read(path)
     params = _params(tensors, path)
     if "kind" not in metadata and not isinstance(params, Classifier):
-        return Model(params, _old_card(path, params))
-    try:
-        card = _card(metadata)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"model card of {path}",
-            expected="the metadata that a training command writes",
-            got=f"no {error}",
-            do="use the file as the run wrote it",
-        ) from error
-    _check_sizes(params, card, path)
+        card = _old_card(path, params)
+    else:
+        card = _card(metadata, f"model card of {path}")
+        _check_sizes(params, card, path)
+    if "checksum" not in metadata:
+        print(f"{path} is of an earlier version, without a checksum: unverified", file=sys.stderr)
     return Model(params, card)
 
 
@@ -377,24 +375,38 @@ def _check_sizes(params: AnyParams | Classifier, card: Card, path: Path) -> None
         raise InputError(path, expected="tensors that fit each other and the card", got=got)
 
 
-def _card(metadata: Mapping[str, Any]) -> Card:
-    def listed(value: Any) -> Any:
-        return None if value is None else tuple(value)
+def _card(metadata: Mapping[str, Any], what: str) -> Card:
+    """The card of a file's metadata.
 
+    Raises:
+        InputError: A value is missing, of another type or out of its range.
+    """
     values = {name: value for name, value in metadata.items() if name not in _DERIVED}
-    for name in ("image_shape", "range", "class_names"):
-        values[name] = listed(values[name])
-    for name in ("means", "deviations", "columns"):
-        values[name] = listed(values.get(name))
-    if values["kind"] == "classifier" and values["range"] is None:
-        raise ValueError("range of the training images")
-    values["pixel_scale"] = float(values["pixel_scale"])
-    if values.get("activation", "sigmoid") not in ACTIVATIONS:
-        raise ValueError(f"activation {values['activation']!r}")
-    card = Card(**values)
-    if card.decoder not in (None, "sigmoid", "linear"):
-        raise ValueError(f"decoder {card.decoder!r}")
+    card = records.checked(values, Card, what, _INTACT)
+    shape = card.image_shape
+    wrong = {
+        "activation": card.activation not in ACTIVATIONS,
+        "denoising": card.denoising is not None and not _known(card.denoising),
+        "pixel_scale": not (np.isfinite(card.pixel_scale) and card.pixel_scale > 0),
+        "pixels": card.pixels < 1,
+        "image_shape": shape is not None and math.prod(shape) != card.pixels,
+        "range": card.range is None and card.kind == "classifier",
+        "class_names": card.class_names is None and card.kind == "classifier",
+        "means": card.means is not None and len(card.means) != card.pixels,
+        "deviations": card.deviations is not None and len(card.deviations) != card.pixels,
+        "columns": card.columns is not None and len(card.columns) != card.pixels,
+    }
+    for name in wrong:
+        if wrong[name]:
+            got = metadata.get(name)
+            raise InputError(f"{name} in {what}", expected="one that fits", got=got, do=_INTACT)
     return card
+
+
+def _known(denoising: Mapping[str, Any]) -> bool:
+    """Whether the cost and the decoder of a dA are known."""
+    costs, decoders = ("cross-entropy", "squared-error"), tuple(autoencoder.DECODERS)
+    return denoising.get("cost") in costs and denoising.get("decoder") in decoders
 
 
 def _old_card(path: Path, params: AnyParams) -> Card:
@@ -433,10 +445,11 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
 
     try:
         with safe_open(path, "numpy") as file:
-            metadata = dict(json.loads((file.metadata() or {}).get("dae_jax", "{}")))
+            text = (file.metadata() or {}).get("dae_jax", "{}")
             tensors = {name: file.get_tensor(name) for name in list(file.keys())}
     except (OSError, SafetensorError, TypeError, ValueError) as error:
         raise InputError(f"cannot read a model from {path}: {error}") from error
+    metadata = records.parse(text, dict[str, Any], f"model card of {path}", _INTACT)
     version = metadata.get("format", 1)
     if not isinstance(version, int) or version > FORMAT:
         raise InputError(
@@ -453,8 +466,12 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
                 f"{what} {path}",
                 expected=f"what its {name} is of",
                 got="something else",
-                do="the file is damaged or was changed: copy it from its run again",
+                do=_INTACT,
             )
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind != "f" or not np.isfinite(tensor).all():
+            expected, got = "finite floats", "others"
+            raise InputError(f"{name} in {path}", expected=expected, got=got, do=_INTACT)
     return {name: jax.numpy.asarray(tensor) for name, tensor in tensors.items()}, metadata
 
 

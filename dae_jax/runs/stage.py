@@ -15,7 +15,7 @@ import optax
 
 from dae_jax import autoencoder, console, training
 from dae_jax.errors import InputError
-from dae_jax.runs.checkpoints import Checkpoints, Metrics
+from dae_jax.runs.checkpoints import Checkpoints, Metrics, read_metrics
 from dae_jax.settings.shared import Denoising
 from dae_jax.training import Report, Shuffle, State, Watch
 
@@ -113,7 +113,7 @@ def train(
     place, start = stage.place, 0
     where = f"{place.title}, " if place.title else ""
     with Checkpoints(place.checkpoints) as checkpoints:
-        if place.resume and (found := checkpoints.restore((state, watch.kept))):
+        if place.resume and (found := _found(place, checkpoints, (state, watch.kept))):
             start, (state, watch.kept) = found
             name = f"{place.title}: " if place.title else ""
             print(f"{name}resuming after epoch {start} of {stage.epochs}")
@@ -121,6 +121,12 @@ def train(
         if watch.done(start):
             return Trained(state, metrics.rows)
         last = start
+
+        def save(*, now: bool = False) -> None:
+            if now or checkpoints.due():
+                metrics.sync()
+                checkpoints.save(last, (state, watch.kept), now=now)
+
         with (
             console.Progress(stage.epochs, start, place.title, quiet=place.quiet) as progress,
             _interruptible(place) as stopped,
@@ -130,16 +136,26 @@ def train(
                 row = _row(report, watch)
                 metrics.append(row)
                 state, last = report.state, report.epoch
-                checkpoints.save(last, (state, watch.kept))
+                save()
                 _show(progress, row, stage, _images_per_epoch(stage, data, report))
                 if watch.done(last):
                     break
                 if stopped() and last < stage.epochs:
-                    checkpoints.save(last, (state, watch.kept), now=True)
+                    save(now=True)
                     print(f"stopped after {where}epoch {last}; resume with:  {place.command}")
                     return None
-        checkpoints.save(last, (state, watch.kept), now=True)
+        save(now=True)
     return Trained(state, metrics.rows)
+
+
+def _found(place: Place, checkpoints: Checkpoints, like: PyTree) -> tuple[int, PyTree] | None:
+    """The newest intact checkpoint whose epochs all have intact metrics; the others are removed."""
+    if place.metrics is None:
+        return checkpoints.restore(like)
+    intact, latest = len(read_metrics(place.metrics)), checkpoints.latest()
+    if latest is not None and intact < latest:
+        print(f"{place.metrics} is damaged after epoch {intact}: training again from before it")
+    return checkpoints.restore(like, up_to=intact)
 
 
 @jax.jit

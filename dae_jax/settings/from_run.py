@@ -5,7 +5,6 @@ precision, unless flags say otherwise. Each seed takes the layers of the same se
 has a single seed, all take its.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,16 +29,17 @@ def read(folder: Path) -> Settings:
     if not path.exists():
         do = "give the folder that --run-dir named"
         raise InputError(what, expected=expected, got="no config.json in it", do=do)
-    try:
-        return shared.from_json(Settings, json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        got = f"a config.json that cannot be read ({error})"
+    saved = shared.read_record(folder)
+    if not shared.is_of(Settings, str(folder)):
+        got = "other settings"
         if shared.is_of(train.Settings, str(folder)):
             got = f"a run of {train.Settings.prog}"
         if shared.is_of(ladder.Settings, str(folder)):
             got = "a ladder network, which is not pretrained"
         do = "pretrain a stack, or leave --from-run out"
-        raise InputError(what, expected=expected, got=got, do=do) from error
+        raise InputError(what, expected=expected, got=got, do=do)
+    do = "take another run"
+    return shared.from_json(Settings, saved, f"--from-run {path}", do)
 
 
 def inherited(requested: Settings, argv: Sequence[str]) -> Settings:

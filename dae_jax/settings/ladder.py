@@ -183,4 +183,4 @@ class Settings:
         self.training.check()
         shared.check_count("seeds", self.running.seeds)
         shared.check_seeds(self.running.seed, self.running.seeds)
-        shared.check_resume(self.output)
+        shared.check_run_dir(self.output)

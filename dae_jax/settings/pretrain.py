@@ -417,7 +417,7 @@ class Settings:
                 got=self.finetuning.shift,
                 do="add --shift 0",
             )
-        shared.check_resume(self.output)
+        shared.check_run_dir(self.output)
 
 
 def _of_layer(values: tuple[Any, ...], k: int) -> Any:

@@ -6,8 +6,8 @@ types and the help texts below the fields), and, as JSON, the record of a run.
 
 import contextlib
 import io
-import json
 import math
+import os
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -16,17 +16,20 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from tyro.conf import arg
 
+from dae_jax import console, records
 from dae_jax.errors import InputError
 from dae_jax.settings import help
 
 __all__ = [
+    "CONFIG",
+    "RECORD",
     "Data",
     "Denoising",
     "check_above_0",
     "check_count",
     "check_data",
     "check_levels",
-    "check_resume",
+    "check_run_dir",
     "check_seeds",
     "command",
     "default_rate",
@@ -36,6 +39,7 @@ __all__ = [
     "in_words",
     "is_of",
     "parse",
+    "read_record",
     "resumed",
     "to_json",
 ]
@@ -46,6 +50,8 @@ Decoder = Literal["sigmoid", "linear"]
 Optimizer = Literal["sgd", "momentum", "adam"]
 Precision = Literal["float32", "tensorfloat32", "bfloat16", "float64"]
 Settings = TypeVar("Settings")
+CONFIG, RECORD = "config.json", "command.txt"
+"""The files of a run's settings and of the command that began it."""
 _RATES = {"sgd": 0.1, "momentum": 0.01}  # with a sigmoid output
 _RATES_BY_WIDTH = {"sgd": 0.5, "momentum": 0.05}  # with a linear one, times the hidden units
 _OTHER_RATE = 0.001
@@ -152,8 +158,10 @@ def check_seeds(seed: int, seeds: int) -> None:
         raise InputError("--seed", expected="seeds in [0, 2**32)", got=seed)
 
 
-def check_resume(output: Any) -> None:
-    """Require --run-dir with --resume."""
+def check_run_dir(output: Any) -> None:
+    """Check that --run-dir names a folder, if it is given, and require it with --resume."""
+    if output.run_dir == "":
+        raise InputError("--run-dir", expected="the name of a folder", got="an empty one")
     if output.resume and output.run_dir is None:
         raise InputError("--resume", expected="the --run-dir of the run to resume", got="none")
 
@@ -176,10 +184,12 @@ def parse(kind: type[Settings], argv: Sequence[str], default: Settings | None = 
     prog = help.as_typed(kind.prog)  # type: ignore[attr-defined]
     default = kind() if default is None else default
     if {"-h", "--help"} & set(argv) and hasattr(kind, "first_flags"):
-        help.show(kind, default, short="--help" not in argv)
+        with contextlib.redirect_stdout(console.unescaped()):  # for the colours of the help
+            help.show(kind, default, short="--help" not in argv)
     complaint = io.StringIO()
     try:
-        with contextlib.redirect_stderr(complaint):
+        output = contextlib.redirect_stdout(console.unescaped())
+        with contextlib.redirect_stderr(complaint), output:
             return tyro.cli(
                 kind,
                 prog=prog,
@@ -221,15 +231,12 @@ def resumed(requested: Settings, argv: Sequence[str], may_grow: str) -> Settings
     """
     folder = Path(str(requested.output.run_dir))  # type: ignore[attr-defined]
     path = folder / "config.json"
-    if not path.exists():
-        if folder.exists() and any(folder.iterdir()):
+    if not os.path.exists(path):
+        if os.path.exists(folder) and not _may_begin(folder):
             raise InputError(f"--resume: {folder} holds no run", do="check the path of --run-dir")
         print(f"no run in {folder} yet: starting from the beginning")
         return requested
-    try:
-        saved = from_json(type(requested), json.loads(path.read_text()))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}", do="start again in another one") from error
+    saved = from_json(type(requested), read_record(folder), str(path), "take another --run-dir")
     # With the saved settings as defaults, only the flags that were given can differ from them.
     requested = parse(type(requested), argv, default=saved)
     differing = differences(saved, requested, may_grow)
@@ -241,15 +248,32 @@ def resumed(requested: Settings, argv: Sequence[str], may_grow: str) -> Settings
     return requested
 
 
+def _may_begin(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a run leaves that was killed in its first write."""
+    try:
+        return all(path.name.startswith(".") or path.name == RECORD for path in folder.iterdir())
+    except OSError:
+        return False
+
+
+def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON object in the ``config.json`` of a run.
+
+    Raises:
+        InputError: It cannot be read, or is none.
+    """
+    return records.load(Path(folder) / CONFIG, dict[str, Any], "take another run directory")
+
+
 def is_of(kind: type[Any], run_dir: str | None) -> bool:
-    """Whether a folder holds a run with settings of that kind."""
+    """Whether a folder holds a run with settings of that kind, by their names."""
     if run_dir is None:
         return False
     try:
-        from_json(kind, json.loads(Path(run_dir, "config.json").read_text()))
-    except (OSError, ValueError):
+        saved = read_record(run_dir)
+    except InputError:
         return False
-    return True
+    return not _strange(kind(), saved)
 
 
 def to_json(settings: Any) -> dict[str, Any]:
@@ -257,30 +281,44 @@ def to_json(settings: Any) -> dict[str, Any]:
     return asdict(settings)
 
 
-def from_json(kind: type[Settings], saved: Mapping[str, Any]) -> Settings:
+def from_json(
+    kind: type[Settings], saved: Mapping[str, Any], what: str = CONFIG, do: str = ""
+) -> Settings:
     """The settings of that kind that `to_json` turned into a dictionary.
 
     A setting whose field has `since` in its metadata, the version that added it, has its default if
     it is missing.
 
+    Args:
+        kind: A dataclass of settings.
+        saved: The dictionary.
+        what: The file, for an error.
+        do: The remedy that an error names.
+
     Raises:
-        InputError: It holds no settings, or those of another version or of another command.
+        InputError: It holds no settings, those of another version or of another command, or a
+            value of another type.
     """
+    if strange := _strange(kind(), saved):
+        expected, got = "the settings of this command and version", f"others ({strange})"
+        raise InputError(what, expected=expected, got=got, do=do)
+    return records.checked(saved, kind, what, do)
 
-    def value_of(default: Any, value: Any) -> Any:
-        if is_dataclass(default):
-            parts = fields(default)
-            needed = {part.name for part in parts if "since" not in part.metadata}
-            if not needed <= set(value) <= {part.name for part in parts}:
-                raise TypeError(f"{type(default).__name__} has other settings")
-            given = {name: value_of(getattr(default, name), v) for name, v in value.items()}
-            return type(default)(**given)
-        return tuple(value) if isinstance(value, list) else value
 
-    try:
-        return value_of(kind(), saved)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError("config.json", expected="a configuration", got=repr(error)) from error
+def _strange(default: Any, saved: Any) -> str:
+    """The first setting that is missing or unknown, as ``no epochs``; empty if there is none."""
+    if not is_dataclass(default) or not isinstance(saved, Mapping):
+        return ""
+    parts = {part.name: part for part in fields(default)}
+    for name, part in parts.items():
+        if name not in saved and "since" not in part.metadata:
+            return f"no {name}"
+    for name, value in saved.items():
+        if name not in parts:
+            return str(name)
+        if inner := _strange(getattr(default, name), value):
+            return inner
+    return ""
 
 
 def differences(saved: Any, requested: Any, may_grow: str) -> list[str]:

@@ -251,7 +251,7 @@ class Settings:
                 got="a sigmoid's, in (0, 1)",
                 do=f"leave {given} out",
             )
-        shared.check_resume(self.output)
+        shared.check_run_dir(self.output)
 
 
 TUTORIAL_UPDATES = 37_500

@@ -252,7 +252,7 @@ DAMAGE = {
     "another bias": (lambda path: with_tensors(path, b=np.zeros(9, np.float32)), "and 8 units"),
     "not finite": (
         lambda path: with_tensors(path, b=np.full(8, np.nan, np.float32)),
-        "finite weights",
+        "expected finite floats",
     ),
 }
 

@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ from dae_jax.errors import InputError
 from dae_jax.runs import run as runs
 from dae_jax.runs.run import Member
 from dae_jax.settings import pretrain, shared, train
-from helpers import files, read_json, refused
+from helpers import ROOT, files, read_json, refused
 
 PART = Split(np.zeros((4, 9), np.uint8), None)
 TOY = Dataset("toy", "here", PART, PART, PART, (3, 3), None)
@@ -39,13 +42,75 @@ def test_a_run_records_its_settings_and_its_command():
 
 @pytest.mark.usefixtures("here")
 def test_a_resumed_run_keeps_the_command_that_began_it():
-    runs.open_run(settings(run_dir="r"), TOY, ONE, "the first")
+    with runs.open_run(settings(run_dir="r"), TOY, ONE, "the first"):
+        pass
     refused(lambda: runs.open_run(settings(run_dir="r"), TOY, ONE, "the second"), "--resume")
-    run = runs.open_run(settings(run_dir="r", resume=True), TOY, ONE, "the second")
+    with runs.open_run(settings(run_dir="r", resume=True), TOY, ONE, "the second") as run:
+        pass
     assert run.command == "the first" and Path("r/command.txt").read_text() == "the first\n"
     # a run directory of version 0.1.0 has no such file if it is of a dA
     Path("r/command.txt").unlink()
     assert runs.open_run(settings(run_dir="r", resume=True), TOY, ONE, "now").command == "now"
+
+
+OWNER = """
+import sys, time
+from pathlib import Path
+from dae_jax.runs import run
+lock = run.claim(Path("r"))
+print("mine", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_directory_has_one_owner_and_is_free_when_that_dies(here):
+    Path("r").mkdir()
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", OWNER]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None and owner.stdout.readline() == "mine\n"
+        refused(
+            lambda: runs.open_run(settings(run_dir="r"), TOY, ONE, "it"),
+            "--run-dir: r is in use by process",
+            str(owner.pid),
+            "choose another folder",
+        )
+        assert not files("r")
+        owner.kill()
+    with runs.open_run(settings(run_dir="r"), TOY, ONE, "it") as run:
+        assert run.lock is not None and run.lock.is_locked
+        refused(lambda: runs.claim(Path("r")), f"process {os.getpid()}")
+    runs.claim(Path("r")).release()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_that_was_killed_in_its_first_write_begins_again(capsys):
+    argv = ["--run-dir", "r", "--resume"]
+    for names in ([".lock", ".owner"], [".command.txt.0123abcd.tmp"], ["command.txt"]):
+        Path("r").mkdir(exist_ok=True)
+        for name in names:
+            Path("r", name).write_text("")
+        shared.resumed(shared.parse(train.Settings, argv), argv, may_grow="epochs")
+        assert "starting from the beginning" in capsys.readouterr().out
+    Path("r/command.txt").unlink()
+    command = "python -m it --resume --run-dir r"
+    with runs.open_run(settings(run_dir="r", resume=True), TOY, ONE, command) as run:
+        assert run.command == "python -m it --run-dir r"
+    assert files("r") == {"config.json", "command.txt"}
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_directory_that_is_none_is_one_line():
+    Path("file.txt").write_text("mine")
+    long = "x" * 300
+    for name in ("file.txt", long):
+        refused(lambda name=name: runs.open_run(settings(run_dir=name), TOY, ONE, ""), name[:99])
+    argv = ["--run-dir", "file.txt", "--resume"]
+    requested = shared.parse(train.Settings, argv)
+    refused(lambda: shared.resumed(requested, argv, may_grow="epochs"), "file.txt holds no run")
+    refused(lambda: shared.check_run_dir(train.Output(run_dir="")), "--run-dir", "an empty one")
+    assert Path("file.txt").read_text() == "mine"
 
 
 @pytest.mark.usefixtures("here")
@@ -74,10 +139,10 @@ def test_a_single_member_lives_in_the_run_directory_and_several_below_it():
 
 @pytest.mark.usefixtures("here")
 def test_files_count_as_finished_only_in_a_run_that_is_resumed():
-    run = runs.open_run(settings(run_dir="r"), TOY, ONE, "")
-    file = run.folder / "model"
-    file.write_text("")
-    assert not run.finished(file)
+    with runs.open_run(settings(run_dir="r"), TOY, ONE, "") as run:
+        file = run.folder / "model"
+        file.write_text("")
+        assert not run.finished(file)
     run = runs.open_run(settings(run_dir="r", resume=True), TOY, ONE, "")
     assert run.finished(file) and not run.finished(file, run.folder / "other")
 

@@ -1,6 +1,5 @@
 """One training with or without files: rows, watches, resuming, Ctrl-C, divergence."""
 
-import json
 import signal
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ import pytest
 
 from dae_jax import autoencoder, corruption, training
 from dae_jax.runs import stage
+from dae_jax.runs.checkpoints import read_metrics
 from dae_jax.runs.stage import Place, Stage
 from dae_jax.settings.shared import Denoising
 from dae_jax.training import Watch
@@ -67,8 +67,7 @@ def test_a_stage_without_files_is_the_loop_of_training(here, capfd):
 def test_files_change_nothing_and_a_finished_stage_is_not_trained_again(tmp_path, monkeypatch):
     alone, filed = train(), train(at(tmp_path / "s"))
     assert_same(alone, filed)
-    rows = [json.loads(line) for line in (tmp_path / "s/metrics.jsonl").read_text().splitlines()]
-    assert rows == filed.rows
+    assert read_metrics(tmp_path / "s/metrics.jsonl") == filed.rows
     trained = []
     real = training.fit
 
@@ -87,6 +86,18 @@ def test_a_shorter_stage_resumes_to_the_longer_one(tmp_path, capfd):
     longer = train(at(tmp_path / "s", resume=True))
     assert "it: resuming after epoch 2 of 4" in capfd.readouterr().out
     assert_same(longer, train())
+
+
+@pytest.mark.parametrize("left", [0, 2])
+def test_damaged_metrics_are_computed_again(tmp_path, capfd, left):
+    path = tmp_path / "s/metrics.jsonl"
+    whole = train(at(tmp_path / "s"))
+    rows = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(rows[:left]) + bytes(100))
+    resumed = train(at(tmp_path / "s", resume=True))
+    assert f"metrics.jsonl is damaged after epoch {left}" in capfd.readouterr().out
+    assert_same(resumed, whole)
+    assert without_seconds(read_metrics(path)) == without_seconds(whole.rows)
 
 
 class Counting(Watch):

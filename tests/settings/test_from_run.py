@@ -113,9 +113,9 @@ def test_a_folder_without_a_run_of_a_stack_is_refused_and_named():
     refused(lambda: from_run.read(Path("a")), "--from-run a", "got no folder", "check the path")
     Path("a").mkdir()
     refused(lambda: from_run.read(Path("a")), "--from-run a", "no config.json in it")
-    for content in ("{", '{"data": {}}'):
+    for content, words in (("{", "expected JSON"), ('{"data": {}}', "got other settings")):
         Path("a/config.json").write_text(content)
-        refused(lambda: from_run.read(Path("a")), "--from-run a", "cannot be read")
+        refused(lambda words=words: from_run.read(Path("a")), words)
     for kind, words in ((train, "a run of python -m dae_jax.train"), (ladder, "a ladder network")):
         Path("a/config.json").write_text(json.dumps(shared.to_json(kind.Settings())))
         refused(lambda words=words: from_run.read(Path("a")), "--from-run a", f"got {words}")

@@ -91,14 +91,27 @@ def test_settings_survive_json(settings):
     [
         {},
         {"epochs": 3},
-        {"epochs": 3, "group": 4},
+        {"epochs": 3, "group": {}},
         {"epochs": 3, "group": {"size": 3}},
         {"epochs": 3, "group": {"size": 3, "levels": [], "more": 1}},
         {"epochs": 3, "group": {"size": 3, "levels": []}, "more": 1},
     ],
 )
 def test_other_settings_are_refused(saved):
-    refused(lambda: shared.from_json(Toy, saved), "config.json", "expected a configuration")
+    refused(lambda: shared.from_json(Toy, saved), "config.json: expected the settings")
+
+
+@pytest.mark.parametrize(
+    ("saved", "words"),
+    [
+        ({"epochs": "3", "group": {"size": 3, "levels": []}}, "epochs in r: expected int"),
+        ({"epochs": 3, "group": 4}, "group in r: expected object, got int"),
+        ({"epochs": 3, "group": {"size": True, "levels": []}}, "group.size in r: expected"),
+        ({"epochs": 3, "group": {"size": 3, "levels": [0.1, "a"]}}, "group.levels[1] in r"),
+    ],
+)
+def test_values_of_other_types_are_named_with_file_and_field(saved, words):
+    refused(lambda: shared.from_json(Toy, saved, "r", "do this"), words, "do this")
 
 
 def test_a_setting_that_a_later_version_added_has_its_default_if_it_is_missing():
@@ -109,7 +122,7 @@ def test_a_setting_that_a_later_version_added_has_its_default_if_it_is_missing()
 
     assert shared.from_json(Later, {"size": 2}) == Later(2, 4)
     assert shared.from_json(Later, {"size": 2, "more": 5}) == Later(2, 5)
-    refused(lambda: shared.from_json(Later, {"more": 5}), "Later has other settings")
+    refused(lambda: shared.from_json(Later, {"more": 5}), "others (no size)")
 
 
 def test_settings_that_earlier_versions_do_not_record_have_their_defaults():
@@ -185,7 +198,7 @@ def test_a_folder_without_a_run_or_with_a_damaged_one_is_refused(resume):
     refused(resume, "r holds no run")
     for content in ("{", '{"data": {}}'):
         Path("r/config.json").write_text(content)
-        refused(resume, "config.json", "start again in another one")
+        refused(resume, "config.json", "take another")
 
 
 # ---- checks ----------------------------------------------------------------------------------
@@ -204,7 +217,7 @@ NAN, INF = float("nan"), float("inf")
         (lambda s: shared.check_data(shared.Data(pixel_scale=s)), [1.0, 256.0], [0.0, NAN, INF]),
         (lambda h: shared.check_data(shared.Data(image_size=(h, 4))), [1, 28], [0, -3]),
         (
-            lambda folder: shared.check_resume(train.Output(run_dir=folder, resume=True)),
+            lambda folder: shared.check_run_dir(train.Output(run_dir=folder, resume=True)),
             ["r"],
             [None],
         ),
