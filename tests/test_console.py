@@ -10,7 +10,7 @@ import pytest
 
 from dae_jax import console
 from dae_jax.errors import InputError
-from helpers import ROOT
+from helpers import ROOT, assert_one_line, files
 
 
 def failing(error):
@@ -34,12 +34,48 @@ def test_errors_are_one_line_without_a_traceback(capsys):
     assert capsys.readouterr() == ("", "interrupted\n")
 
 
+def process(*argv, **how):
+    """Run Python in the checkout; its standard error is captured."""
+    how.setdefault("stdout", subprocess.PIPE)
+    command = [sys.executable, *argv]
+    return subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=60, **how)
+
+
 def test_output_that_nobody_reads_is_no_error():
     command = f"{sys.executable} -m dae_jax train --help; echo status $? >&2"
     done = subprocess.run(
         ["sh", "-c", f"({command}) | true"], capture_output=True, text=True, cwd=ROOT
     )
     assert done.stderr in ("status 141\n", "status 0\n")  # 0 if it was faster than the reader
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], []])
+def test_a_full_device_behind_the_output_is_one_line(words):
+    with open("/dev/full", "w") as full:
+        done = process("-m", "dae_jax", *words, stdout=full)
+    assert done.returncode == 2
+    assert_one_line(done.stderr, "cannot write", "No space left on device")
+
+
+def test_control_characters_are_shown_as_escapes_on_both_streams(capsys):
+    def main(argv):
+        print("a\x1b[31m\u202e", "b\x9b", "tab\tend")
+        print("c\x07", "d\udc80", file=sys.stderr)
+        raise InputError("e\x1b", got="f\r\ng")
+
+    assert console.run(main, []) == 2
+    out, err = capsys.readouterr()
+    assert out == "a\\x1b[31m\\u202e b\\x9b tab\tend\n"
+    assert err == "c\\x07 d\\udc80\nerror: e\\x1b: got f g\n"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), MemoryError("9 GiB"), RuntimeError("RESOURCE_EXHAUSTED: of 9 bytes")]
+)
+def test_without_memory_there_is_one_line(error, capsys):
+    assert console.run(failing(error), []) == 2
+    assert_one_line(capsys.readouterr().err, "out of memory", "smaller")
 
 
 @pytest.mark.parametrize("error", [InputError("a"), KeyboardInterrupt()])
@@ -101,6 +137,71 @@ def test_the_first_ctrl_c_sets_a_flag_and_the_second_interrupts(capsys):
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_sigterm_is_heeded_like_ctrl_c_and_has_a_status_of_its_own():
+    def main(argv):
+        with console.interruptible() as pressed:
+            signal.raise_signal(signal.SIGTERM)
+            return 130 if pressed() else 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert console.run(main, []) == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert console.run(lambda argv: 130, []) == 130
+
+
+SLOW_IMPORT = """
+import os, signal, sys, time
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "optax":  # a library's import that is interrupted, and hides exceptions
+            try:
+                os.kill(os.getpid(), signal.{name})
+                time.sleep(5)
+            except BaseException:
+                pass
+sys.meta_path.insert(0, Finder())
+sys.argv = ["train.py", "--data", "digits", "--epochs", "1"]
+from dae_jax import console
+sys.exit(console.cli("train"))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_during_the_imports_is_one_line(here, name, status):
+    done = process("-c", SLOW_IMPORT.format(name=name), env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert (done.returncode, done.stderr, done.stdout) == (status, "interrupted\n", "")
+    assert not files(here)
+
+
+LIBRARIES = """
+import logging, sys, threading, warnings
+from dae_jax import console
+def main(argv):
+    warnings.warn("a warning")
+    logging.getLogger("absl").error("an error")
+    thread = threading.Thread(target=lambda: 1 / 0)
+    thread.start()
+    thread.join()
+    class Bad:
+        def __del__(self):
+            raise RuntimeError("ignored")
+    Bad()
+    raise console.InputError("the line")
+sys.modules["dae_jax.toy"] = type(sys)("toy")
+sys.modules["dae_jax.toy"].main = main
+sys.exit(console.cli("toy"))
+"""
+
+
+@pytest.mark.slow
+def test_libraries_write_nothing_beside_the_one_line():
+    done = process("-c", LIBRARIES)
+    assert (done.returncode, done.stderr) == (2, "error: the line\n")
+    loud = process("-c", LIBRARIES, "--debug")
+    assert loud.returncode == 1 and "a warning" in loud.stderr and "an error" in loud.stderr
 
 
 # ---- the machine -----------------------------------------------------------------------------

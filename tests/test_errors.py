@@ -18,6 +18,16 @@ def test_the_message_of_another_library_becomes_one_line():
     assert str(InputError("a:\n  b", got="c\n\td", do="e\nf")) == "a: b: got c d; e f"
 
 
+def test_a_message_has_a_bounded_length_and_no_control_characters():
+    message = str(
+        InputError("a" * 10**6, expected="b\x1b]0;" * 999, got="c\udc80" * 999, do="d " * 999)
+    )
+    assert len(message) < 4 * 400 and " ... " in message and "\n" not in message
+    assert "\x1b" not in message and "\\x1b" in message and "\\udc80" in message
+    message.encode()
+    assert str(InputError("e" * 300)) == "e" * 300
+
+
 def test_cross_entropy_needs_a_sigmoid_and_the_squared_error_takes_any_output():
     for output in ("sigmoid", "linear", "relu"):
         check_objective("squared-error", output)
