@@ -30,6 +30,21 @@ def lowest(session: nox.Session) -> None:
     session.run("pytest", "-m", "not slow")
 
 
+@nox.session(python=PYTHONS[0])
+def constrained(session: nox.Session) -> None:
+    """The equations, and runs of earlier versions, with the versions of the committed reports."""
+    session.install(".[test]", "-c", "constraints/reports.txt")
+    tests = "tests/test_parity.py tests/test_autoencoder.py tests/runs/test_old_runs.py"
+    session.run("pytest", "-m", "not slow", *tests.split())
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities of the versions of the committed reports; needs the network."""
+    session.install("pip-audit")
+    session.run("pip-audit", "--disable-pip", "--no-deps", "-r", "constraints/reports.txt")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Format, lint, imports that point down, types."""
