@@ -104,7 +104,7 @@ def main(argv: Sequence[str]) -> int:
 def _run(chosen: "dict[str, Experiment]", settings: Settings) -> int:
     """Run experiments; returns the exit status."""
     from dae_jax.experiments import experiment, reports
-    from dae_jax.runs.run import load_data
+    from dae_jax.runs.run import claim, load_data
 
     dataset, _ = load_data(settings.data)
     if dataset.name == "mnist" and settings.data.data not in (None, "mnist"):
@@ -115,7 +115,11 @@ def _run(chosen: "dict[str, Experiment]", settings: Settings) -> int:
         print(f"{name}: {declared.what}", flush=True)
         command = _command(name, settings)
         epochs, sheets = settings.epochs, settings.epoch_sheets
-        report = experiment.run(name, declared, dataset, folder, command, epochs, sheets)
+        lock = claim(folder)
+        try:
+            report = experiment.run(name, declared, dataset, folder, command, epochs, sheets)
+        finally:
+            lock.release()
         reports.summarise(report, declared, folder)
         official = report["published_applies"] and declared == experiment_
         unchecked += not official

@@ -121,6 +121,27 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("damage", ["another layer", "a flipped bit"])
+def test_a_damaged_layer_is_named_and_when_removed_trained_again(
+    pretrain_call, here, whole, damage
+):
+    shutil.copytree(whole.run, "r")
+    layer = Path("r/layer_1.safetensors")
+    if damage == "another layer":
+        shutil.copy("r/layer_2.safetensors", layer)
+    else:
+        content = bytearray(layer.read_bytes())
+        content[-5] ^= 16
+        layer.write_bytes(content)
+    status, _, err = pretrain_call("--resume", "--run-dir", "r")
+    assert status == 2
+    assert_one_line(err, "r/layer_1.safetensors")
+    layer.unlink()
+    assert pretrain_call("--resume", "--run-dir", "r").status == 0
+    assert_same_run("r", whole.run)
+
+
+@pytest.mark.slow
 def test_one_ctrl_c_stops_a_sweep_after_the_epoch_and_says_how_to_resume(
     pretrain_small, pretrain_call, sweep, monkeypatch
 ):

@@ -172,7 +172,7 @@ def _begin(training: Path, declares: Mapping[str, Any]) -> None:
     """Keep the checkpoints of an interrupted run of the same models; remove any others."""
     same = {part: declares[part] for part in ("images", "seeds", "models", "data", "epochs")}
     path = training / "declaration.json"
-    if path.exists() and path.read_text() == json.dumps(same):
+    if path.exists() and path.read_bytes() == json.dumps(same).encode():
         return
     shutil.rmtree(training, ignore_errors=True)
     write_whole(path, json.dumps(same))

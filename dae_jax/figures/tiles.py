@@ -253,14 +253,18 @@ def save_gif(path: Path, frames: Sequence[str | os.PathLike[str]], milliseconds:
         The path.
 
     Raises:
-        InputError: The file cannot be written.
+        InputError: A frame cannot be read, or the file not written.
     """
     from PIL import Image
 
     images = []
     for frame in frames:
-        with Image.open(frame) as image:
-            images.append(image.convert("L" if image.mode == "L" else "RGB"))
+        try:
+            with Image.open(frame) as image:
+                images.append(image.convert("L" if image.mode == "L" else "RGB"))
+        except (OSError, SyntaxError, ValueError) as error:  # of Pillow, if it is damaged
+            do = "leave --animate out, or start again in another --run-dir"
+            raise InputError(f"cannot read {frame}: {error}", do=do) from error
     buffer = io.BytesIO()
     durations = [milliseconds] * (len(images) - 1) + [2000]
     images[0].save(

@@ -127,7 +127,6 @@ def open_run(
     """
     output = settings.output
     folder = Path(_new_folder() if output.run_dir is None else output.run_dir)
-    writable_folder(folder)
     lock = claim(folder)
     if os.path.exists(folder / shared.CONFIG) and not output.resume:
         lock.release()
@@ -149,7 +148,10 @@ def open_run(
 
 
 def claim(folder: Path) -> BaseFileLock:
-    """Lock a run directory for this process; the lock ends with it, however it ends.
+    """Lock a folder for this process; the lock ends with it, however it ends.
+
+    Args:
+        folder: A run directory, or one of a report; it is made if needed.
 
     Returns:
         The lock, to be released. Without a reference to it, it is released, too.
@@ -157,6 +159,7 @@ def claim(folder: Path) -> BaseFileLock:
     Raises:
         InputError: Another process owns the folder; it is named.
     """
+    writable_folder(folder)
     lock, owner = FileLock(folder / ".lock", timeout=0), folder / ".owner"
     try:
         lock.acquire()
@@ -166,7 +169,7 @@ def claim(folder: Path) -> BaseFileLock:
         except (OSError, ValueError):
             name = "another process"
         do = "wait until it has ended, or choose another folder"
-        raise InputError(f"--run-dir: {folder} is in use by {name}", do=do) from error
+        raise InputError(f"{folder} is in use by {name}", do=do) from error
     except OSError as error:
         raise unwritable(folder, error) from error
     write_whole(owner, f"process {os.getpid()} on {platform.node()}\n")

@@ -153,7 +153,7 @@ def pretrain(run: Run[Settings]) -> list[AnyParams] | None:
             data = codes(layers[-1], data, run.pixel_scale)
         files = _layer_files(run, names[k])
         if run.finished(*files):
-            layers.append(_read(files))
+            layers.append(_read(files, params))
             continue
         place = run.place(f"layer {k + 1}", run.folder / names[k])
         how, own_keys = s.layer(k), keys(s.seeds, k)
@@ -173,9 +173,26 @@ def _layer_files(run: Run[Settings], name: str) -> list[Path]:
     return [run.member_folder(i) / f"{name}.safetensors" for i in range(len(run.members))]
 
 
-def _read(files: Sequence[Path]) -> AnyParams:
-    """A layer of all members, from the file of each."""
-    return training.stack([saved.load_layer(file) for file in files])
+def _read(files: Sequence[Path], like: AnyParams | None = None) -> AnyParams:
+    """A layer of all members, from the file of each.
+
+    Args:
+        files: The files.
+        like: A layer of all members with the same sizes; None if they are known to be right.
+
+    Raises:
+        InputError: A file cannot be read, or holds a layer of other sizes.
+    """
+    members = [saved.load_layer(file) for file in files]
+    for file, layer in zip(files, members, strict=True):
+        sizes = [np.shape(part) for part in layer]
+        if like is not None and sizes != [np.shape(part)[1:] for part in like]:
+            n, m = np.shape(like.W)[1:]
+            do = "remove it, and resume: it is trained again"
+            raise InputError(
+                file, expected=f"a layer of {n} inputs and {m} units", got=sizes, do=do
+            )
+    return training.stack(members)
 
 
 def train_layer(

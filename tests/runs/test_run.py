@@ -72,7 +72,7 @@ def test_a_run_directory_has_one_owner_and_is_free_when_that_dies(here):
         assert owner.stdout is not None and owner.stdout.readline() == "mine\n"
         refused(
             lambda: runs.open_run(settings(run_dir="r"), TOY, ONE, "it"),
-            "--run-dir: r is in use by process",
+            "r is in use by process",
             str(owner.pid),
             "choose another folder",
         )
