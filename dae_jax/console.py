@@ -100,7 +100,7 @@ def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None 
         _discard_output()
         if error.errno == errno.EPIPE:  # as of ... --help | head
             return 141
-        return _failed(f"error: cannot write to the terminal or pipe: {error.strerror}")
+        return _failed(f"error: cannot write to the standard output: {error.strerror}")
     except Exception as error:
         if "--debug" in argv or not _is_memory(error):
             raise
