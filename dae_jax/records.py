@@ -53,7 +53,8 @@ def parse(content: str | bytes, kind: Any, what: str, do: str = "") -> Any:
         InputError: It is no JSON, or its values are of other types.
     """
     try:
-        value = json.loads(content)
+        text = content if isinstance(content, str) else content.decode()
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         got = "objects in one another too deeply" if isinstance(error, RecursionError) else error
         raise InputError(what, expected="JSON", got=got, do=do) from error

@@ -115,6 +115,7 @@ def _run(chosen: "dict[str, Experiment]", settings: Settings) -> int:
         print(f"{name}: {declared.what}", flush=True)
         command = _command(name, settings)
         epochs, sheets = settings.epochs, settings.epoch_sheets
+        experiment.published_applies(declared, dataset, epochs)  # checked before anything is made
         lock = claim(folder)
         try:
             report = experiment.run(name, declared, dataset, folder, command, epochs, sheets)

@@ -349,17 +349,17 @@ def test_mistakes_are_one_line_and_write_nothing(run, tmp_path, monkeypatch, arg
 
 WHOLE = json.dumps(report("toy"))
 BROKEN = {
-    "cut in half": (WHOLE[: len(WHOLE) // 2].encode(), "cannot read"),
-    "not UTF-8": (b'{"what": "\xe4\xf6"}', "cannot read"),
-    "an array": (b"[1, 2]", "expected a JSON object, got list"),
+    "cut in half": (WHOLE[: len(WHOLE) // 2].encode(), "expected JSON"),
+    "not UTF-8": (b'{"what": "\xe4\xf6"}', "expected JSON"),
+    "an array": (b"[1, 2]", "expected object, got array"),
     "of version 1": (json.dumps({**report("toy"), "version": 1}).encode(), "of version 2, got 1"),
     "of no version": (b'{"experiment": "toy", "seeds": [1], "claims": []}', "got 1"),
     "of version 9": (json.dumps({**report("toy"), "version": 9}).encode(), "of version 2, got 9"),
     "numbers in words": (
         json.dumps({**report("toy"), "numbers": {COST: {"values": ["ten"]}}}).encode(),
-        f"'{COST}': expected a list of numbers, got ['ten']",
+        f"values[0] in '{COST}' in",
     ),
-    "no numbers": (json.dumps({**report("toy"), "numbers": 3}).encode(), "'numbers'"),
+    "no numbers": (json.dumps({**report("toy"), "numbers": 3}).encode(), "numbers in"),
     "one of its numbers missing": (
         json.dumps({**report("toy"), "numbers": {COST: {"values": VALUES[COST]}}}).encode(),
         f"the number '{ERROR}'",

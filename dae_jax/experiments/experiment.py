@@ -25,7 +25,15 @@ from dae_jax.experiments.pictures import Picture
 from dae_jax.figures import plots
 from dae_jax.files import write_whole
 
-__all__ = ["VERSION", "Experiment", "declaration", "declared", "fingerprint", "run"]
+__all__ = [
+    "VERSION",
+    "Experiment",
+    "declaration",
+    "declared",
+    "fingerprint",
+    "published_applies",
+    "run",
+]
 
 
 @dataclass(frozen=True)
@@ -94,9 +102,7 @@ def run(
         InputError: A claim's interval would be of one seed.
     """
     began = time.perf_counter()
-    applies = dataset.name == "mnist" and epochs is None
-    if applies:
-        check_seeds(experiment.claims, experiment.seeds)
+    applies = published_applies(experiment, dataset, epochs)
     declares = declaration(experiment)
     data = prepare(dataset, experiment.images)
     training = folder / "training"
@@ -151,6 +157,18 @@ def run(
     write_whole(folder / "report.json", json.dumps(report, indent=2) + "\n")
     shutil.rmtree(training, ignore_errors=True)
     return report
+
+
+def published_applies(experiment: Experiment, dataset: Dataset, epochs: int | None) -> bool:
+    """Whether the published numbers apply to a run: on MNIST, with the declared epochs.
+
+    Raises:
+        InputError: They do, and a claim's interval would be of one seed.
+    """
+    applies = dataset.name == "mnist" and epochs is None
+    if applies:
+        check_seeds(experiment.claims, experiment.seeds)
+    return applies
 
 
 def _write_sheet(

@@ -100,25 +100,25 @@ def _checked(path: Path, report: Report, name: str) -> Report:
         )
     whole = records.checked(report, _Whole, str(path), again)
     for name, number in whole["numbers"].items():
-        values = number["values"]
+        where = f"{name!r} in {path}"
+        values = records.checked(number, _Number, where, again)["values"]
         if not values or any(map(math.isinf, values)):
-            where = f"numbers.{name} in {path}"
             raise InputError(where, expected="finite numbers", got=values, do=again)
     return report
 
 
 class _Number(TypedDict):
-    """What is read of a number of a report."""
+    """The part of a number that is read."""
 
     values: list[float]
 
 
 class _Whole(TypedDict):
-    """What is read of a report."""
+    """The parts of a report that are read."""
 
     fingerprint: str
     declaration: dict[str, Any]
-    numbers: dict[str, _Number]
+    numbers: dict[str, Any]  # each a `_Number`
     seconds: float
     published_applies: bool
     data: dict[str, Any]
