@@ -28,6 +28,9 @@ import pytest  # noqa: E402
 import small_stack  # noqa: E402
 import trained_models  # noqa: E402
 
+# The thousands of small files need not survive a power failure, and waiting for the disk is slow.
+os.fsync = lambda _: None
+
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
