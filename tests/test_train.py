@@ -306,7 +306,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(here):
     """A limit on the size of files stands for a full disk: the system refuses the write too."""
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
-        "from dae_jax.train import cli; sys.exit(cli())"
+        "from dae_jax.console import cli; sys.exit(cli('train'))"
     )
     (here / "filters").mkdir()
     flags = [*LONG[:2], "--epochs", "2", "--data", "small.npz", "--run-dir", "r"]

@@ -302,7 +302,16 @@ def from_json(
     if strange := _strange(kind(), saved):
         expected, got = "the settings of this command and version", f"others ({strange})"
         raise InputError(what, expected=expected, got=got, do=do)
-    return records.checked(saved, kind, what, do)
+    records.checked(saved, kind, what, do)
+    return _rebuilt(kind(), saved)
+
+
+def _rebuilt(default: Any, saved: Any) -> Any:
+    """The settings with the very numbers of the dictionary: a whole one stays whole, if checked."""
+    if is_dataclass(default):
+        given = {name: _rebuilt(getattr(default, name), value) for name, value in saved.items()}
+        return type(default)(**given)
+    return tuple(saved) if isinstance(saved, list) else saved
 
 
 def _strange(default: Any, saved: Any) -> str:

@@ -125,6 +125,11 @@ def test_a_setting_that_a_later_version_added_has_its_default_if_it_is_missing()
     refused(lambda: shared.from_json(Later, {"more": 5}), "others (no size)")
 
 
+def test_whole_numbers_stay_whole_so_that_models_have_the_same_bytes():
+    toy = shared.from_json(Toy, {"epochs": 3, "group": {"size": 3, "levels": [1, 0.5]}})
+    assert json.dumps(shared.to_json(toy)["group"]["levels"]) == "[1, 0.5]"
+
+
 def test_settings_that_earlier_versions_do_not_record_have_their_defaults():
     for kind in (train.Settings, pretrain.Settings):
         saved = shared.to_json(kind())
