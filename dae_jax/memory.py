@@ -1,14 +1,16 @@
 """How much memory there is, and whether something fits into it before it is allocated."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
 from dae_jax.errors import InputError
 
-__all__ = ["available", "check", "in_words"]
+__all__ = ["Need", "available", "check", "check_all", "in_words", "of_training"]
 
+_SLOTS = {"sgd": 0, "momentum": 1, "adam": 2}
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -38,6 +40,48 @@ def check(what: object, n_bytes: int, do: str) -> None:
         raise InputError(what, expected=expected, got=f"{in_words(n_bytes)} needed", do=do)
 
 
+class Need(NamedTuple):
+    """A part of a run, the memory that it needs, and a remedy if that is too much."""
+
+    part: str
+    n_bytes: int
+    do: str
+
+
+def check_all(needs: Sequence[Need]) -> None:
+    """Check that all parts of a run fit into the available memory together.
+
+    Raises:
+        InputError: They do not; the remedy is that of the largest part.
+    """
+    whole, (part, n_bytes, do) = sum(need.n_bytes for need in needs), max(needs, key=lambda n: n[1])
+    if whole > (free := available()):
+        raise InputError(
+            "memory for this run",
+            expected=f"at most {in_words(free)}, which is free",
+            got=f"{in_words(whole)} needed, {in_words(n_bytes)} of it for the {part}",
+            do=do,
+        )
+
+
+def of_training(n_parameters: int, optimizer: str, n_members: int = 1, n_bytes: int = 4) -> int:
+    """The bytes of models while they are trained: n (1 + 1 + slots) members bytes.
+
+    Each has its parameters, their gradient and what the optimiser keeps for each of them: nothing,
+    one number (momentum) or two (adam). Other optimisers count as if they kept nothing.
+
+    Args:
+        n_parameters: The parameters n of a model.
+        optimizer: The name of the optimiser.
+        n_members: The models that are trained together.
+        n_bytes: The bytes of a number.
+
+    >>> of_training(1_000, "adam", n_members=3)
+    48000
+    """
+    return n_parameters * (2 + _SLOTS.get(optimizer, 0)) * n_members * n_bytes
+
+
 def in_words(n_bytes: int) -> str:
     """A number of bytes in words.
 
@@ -51,7 +95,7 @@ def in_words(n_bytes: int) -> str:
 def _cgroups(
     proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
 ) -> Iterator[int]:
-    """What each control group of this process has left, from its own up to the outermost one."""
+    """The bytes that each control group of this process has left, from its own outwards."""
     try:
         lines = proc.read_text().splitlines()
     except OSError:  # on another system than Linux
@@ -86,7 +130,7 @@ def _left(folder: Path, limit: str, use: str, cache: str) -> int | None:
 
 
 def _own_limit() -> list[int]:
-    """What the limit of this process's addresses, ``ulimit -v``, leaves to it; empty without."""
+    """The bytes that the limit of addresses, ``ulimit -v``, leaves; none without a limit."""
     try:
         import resource
     except ImportError:  # on Windows

@@ -57,7 +57,7 @@ GROUPS = (
         "shared_ground",
         "Shared ground",
         "small helpers",
-        ("tutorial", "console", "files", "errors"),
+        ("tutorial", "console", "files", "memory", "errors"),
     ),
     Group("estimators"),
     Group("datasets"),
