@@ -15,10 +15,17 @@ LONGEST = 300
 def printable(text: str) -> str:
     r"""The text with control characters as escapes, so that no name can steer a terminal.
 
-    >>> printable("a\x1b[31mb")
-    'a\\x1b[31mb'
+    >>> printable("a\x1b[31mb"), printable("c\udcff")
+    ('a\\x1b[31mb', 'c\\xff')
     """
-    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+    return _UNPRINTABLE.sub(lambda found: _escaped(found[0]), text)
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return ascii(letter)[1:-1]
 
 
 def _short(part: object) -> str:

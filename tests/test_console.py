@@ -67,7 +67,7 @@ def test_control_characters_are_shown_as_escapes_on_both_streams(capsys):
     assert console.run(main, []) == 2
     out, err = capsys.readouterr()
     assert out == "a\\x1b[31m\\u202e b\\x9b tab\tend\n"
-    assert err == "c\\x07 d\\udc80\nerror: e\\x1b: got f g\n"
+    assert err == "c\\x07 d\\x80\nerror: e\\x1b: got f g\n"
 
 
 @pytest.mark.parametrize(

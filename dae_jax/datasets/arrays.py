@@ -1,7 +1,7 @@
 """Read IDX, .npy and .npz files into NumPy arrays; safe for files that are not trusted.
 
-No code from a file is run. The size in a header is compared with the size of the file before
-memory is allocated, so a small file cannot make its reader run out of memory.
+No code from a file is run. The size in a header is compared with the size of the file and with the
+memory that is free before any is allocated, so that no file can make its reader run out of memory.
 """
 
 import gzip
@@ -13,17 +13,20 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TextIO
 
 import numpy as np
 
+from dae_jax import memory
 from dae_jax.errors import InputError
 
 __all__ = [
     "IDX_NAMES",
     "Header",
     "blaming",
+    "check_unfolded",
     "find_idx",
+    "lines",
     "parse_idx",
     "read_content",
     "read_idx",
@@ -44,6 +47,9 @@ IDX_NAMES = {
 _IDX_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 _HEADER_BYTES = 1 << 14  # An IDX header has at most 1,024 bytes; NumPy accepts at most 10,000.
 _PIECE_BYTES = 1 << 22
+_UNFOLDED, _RATIO = 1 << 28, 200  # see `check_unfolded`
+_GUNZIP = "decompress it first, by gunzip"
+_LINE = 1 << 24  # letters, of a table of a million columns
 
 
 class Header(NamedTuple):
@@ -84,9 +90,17 @@ def blaming(what: object, expected: str, do: str = "fetch or make it again") -> 
         raise InputError(what, expected=expected, got=got, do=do) from error
 
 
+class _File(NamedTuple):
+    """An open file, its size, and whether it is gzip and read through it."""
+
+    stream: Any
+    size: int
+    zipped: bool = False
+
+
 @contextmanager
-def _opened(path: str | os.PathLike, expected: str) -> Iterator[tuple[Any, int]]:
-    """Open a file, through gzip if it begins like it, and bound the size of its content."""
+def _opened(path: str | os.PathLike, expected: str) -> Iterator[_File]:
+    """Open a file, through gzip if it begins like it."""
     with blaming(path, expected):
         if not os.path.isfile(path):  # Opening a pipe would block.
             raise ValueError("a folder" if os.path.isdir(path) else "no such file")
@@ -94,22 +108,69 @@ def _opened(path: str | os.PathLike, expected: str) -> Iterator[tuple[Any, int]]
             size = os.fstat(file.fileno()).st_size
             if file.peek(2)[:2] == b"\x1f\x8b":
                 with gzip.GzipFile(fileobj=file) as unzipped:
-                    yield unzipped, _max_inflated(size)
+                    yield _File(unzipped, size, zipped=True)
             else:
-                yield file, size
+                yield _File(file, size)
 
 
-def _max_inflated(compressed_bytes: int) -> int:
+def check_unfolded(what: object, n_bytes: int, compressed_bytes: int, do: str = _GUNZIP) -> None:
+    """Check that a compressed file does not unfold to more than such files do in practice.
+
+    Deflate makes up to 1,032 bytes of one, so that files of a few megabytes could fill any memory.
+    256 MiB are allowed to any file, and more if they are at most 200 times its size; MNIST unfolds
+    to 5 times its size.
+
+    Args:
+        what: The file, for the error.
+        n_bytes: The bytes that it unfolds to, as it claims itself.
+        compressed_bytes: Its size.
+        do: A remedy.
+
+    Raises:
+        InputError: They are too many.
+    """
+    if n_bytes > _budget(compressed_bytes):
+        raise InputError(
+            what,
+            expected=f"at most {_RATIO} times its {compressed_bytes:,} bytes when decompressed",
+            got=f"{n_bytes:,} bytes or more",
+            do=do,
+        )
+
+
+def _budget(compressed_bytes: int) -> int:
+    return max(_UNFOLDED, _RATIO * compressed_bytes)
+
+
+def _possible(compressed_bytes: int) -> int:
     return 1032 * compressed_bytes + 1024  # The limit of deflate, from zlib's documentation.
 
 
-def _read(stream: Any, limit: int) -> bytearray:
-    """Read at most limit + 1 bytes; with one byte too many, the caller knows it is too long."""
-    content = bytearray()
+def lines(file: TextIO) -> Iterator[str]:
+    """The lines of a text file, of which none is so long that it fills the memory.
+
+    Raises:
+        ValueError: One is.
+    """
+    while line := file.readline(_LINE):
+        if len(line) == _LINE:
+            raise ValueError(f"a line of {_LINE:,} letters or more")
+        yield line
+
+
+def _read(stream: Any, limit: int, content: bytearray | None = None) -> bytearray:
+    """Read up to limit + 1 bytes; with one byte too many, the caller knows it is too long.
+
+    Args:
+        stream: The file.
+        limit: The bytes.
+        content: What was read before, which counts, and which the rest is added to.
+    """
+    whole = bytearray() if content is None else content
     # In pieces, since read(n) may allocate n bytes at once, even if the stream is shorter.
-    while piece := stream.read(max(0, min(_PIECE_BYTES, limit + 1 - len(content)))):
-        content += piece
-    return content
+    while piece := stream.read(max(0, min(_PIECE_BYTES, limit + 1 - len(whole)))):
+        whole += piece
+    return whole
 
 
 def to_array(content: bytearray, header: Header) -> np.ndarray:
@@ -130,16 +191,22 @@ def to_array(content: bytearray, header: Header) -> np.ndarray:
         size = "more" if excess > 0 else "fewer"
         raise ValueError(f"{size} bytes than the {header.claimed_bytes} for {shape} of {dtype}")
     array = np.ndarray(shape, dtype, content, offset, order=order)
-    return array.astype(dtype.newbyteorder("="), copy=False)
+    if dtype.isnative:
+        return array
+    return array.byteswap(inplace=True).view(dtype.newbyteorder("="))
 
 
-def _load(stream: Any, max_bytes: int, parse: Callable[[bytearray], Header]) -> np.ndarray:
-    content = _read(stream, _HEADER_BYTES)
+def _load(file: _File, parse: Callable[[bytearray], Header], what: object) -> np.ndarray:
+    """Read the array in a file, whose header is believed within bounds only."""
+    content = _read(file.stream, _HEADER_BYTES)
     header = parse(content)
-    claimed = header.claimed_bytes
-    if claimed > max_bytes:
-        raise ValueError(f"a header that claims {claimed} bytes in a file of at most {max_bytes}")
-    return to_array(content + _read(stream, claimed - len(content)), header)
+    claimed, most = header.claimed_bytes, _possible(file.size) if file.zipped else file.size
+    if claimed > most:
+        raise ValueError(f"a header that claims {claimed} bytes in a file of at most {most}")
+    if file.zipped:
+        check_unfolded(what, claimed, file.size)
+    memory.check(what, claimed, "give a part of it")
+    return to_array(_read(file.stream, claimed, content), header)
 
 
 def read_content(path: str | os.PathLike, limit: int) -> bytearray:
@@ -155,8 +222,13 @@ def read_content(path: str | os.PathLike, limit: int) -> bytearray:
     Raises:
         InputError: The file does not exist, cannot be read, or is damaged gzip.
     """
-    with _opened(path, "a complete, readable file") as (stream, _):
-        return _read(stream, limit)
+    with _opened(path, "a complete, readable file") as file:
+        most = min(limit, _budget(file.size)) if file.zipped else limit
+        memory.check(path, min(most, file.size), "free some")
+        content = _read(file.stream, most)
+        if most < limit:
+            check_unfolded(path, len(content), file.size)
+        return content
 
 
 def _idx_header(head: bytearray) -> Header:
@@ -200,8 +272,8 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     Raises:
         InputError: The file is not IDX, is damaged, or is shorter or longer than its header says.
     """
-    with _opened(path, "a complete IDX file") as (stream, most):
-        return _load(stream, most, _idx_header)
+    with _opened(path, "a complete IDX file") as file:
+        return _load(file, _idx_header, path)
 
 
 def find_idx(path: str | os.PathLike) -> dict[str, Path]:
@@ -218,7 +290,7 @@ def find_idx(path: str | os.PathLike) -> dict[str, Path]:
     for part, name in IDX_NAMES.items():
         dotted = name.replace("-idx", ".idx")
         for spelling in (name, f"{name}.gz", dotted, f"{dotted}.gz"):
-            if Path(path, spelling).is_file():
+            if os.path.isfile(Path(path, spelling)):  # False where `Path.is_file` raises
                 files.setdefault(part, Path(path, spelling))
     return files
 
@@ -279,8 +351,8 @@ def read_npy(path: str | os.PathLike) -> np.ndarray:
         InputError: The file is not .npy, holds objects or records, or is shorter or longer than
             its header says.
     """
-    with _opened(path, _NPY) as (stream, most):
-        return _load(stream, most, _npy_header)
+    with _opened(path, _NPY) as file:
+        return _load(file, _npy_header, path)
 
 
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -297,17 +369,22 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """
     arrays = {}
     expected = "a complete .npz archive"
-    with _opened(path, expected) as (file, unclaimed), zipfile.ZipFile(file) as archive:
-        for member in archive.infolist():
+    with _opened(path, expected) as (file, size, _), zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        unfolded, unclaimed = sum(member.file_size for member in members), size
+        for member in members:
             # Other compression methods, and members that share their bytes, have no bound on the
             # size of their content.
             unclaimed -= member.compress_size
             supported = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-            too_large = member.file_size > _max_inflated(member.compress_size)
+            too_large = member.file_size > _possible(member.compress_size)
             if not supported or unclaimed < 0 or too_large:
                 raise ValueError(f"{member.filename}, which cannot hold the size that it claims")
+        check_unfolded(path, unfolded, size, "save it by numpy.savez, uncompressed")
+        memory.check(path, unfolded, "give a part of it")
+        for member in members:
             if member.filename.endswith(".npy"):
                 name = member.filename.removesuffix(".npy")
                 with blaming(f"{path}[{name}]", _NPY), archive.open(member) as stream:
-                    arrays[name] = _load(stream, member.file_size, _npy_header)
+                    arrays[name] = _load(_File(stream, member.file_size), _npy_header, path)
     return arrays

@@ -5,13 +5,14 @@ import os
 import re
 import shlex
 import warnings
-from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from dae_jax import memory
 from dae_jax.datasets.arrays import blaming
 from dae_jax.datasets.label_file import read_label_file, some
 from dae_jax.errors import InputError
@@ -35,7 +36,9 @@ LABELS_SUFFIX = ".csv"
 # Pillow would try its other formats too, and some of them start other programs (EPS).
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 _ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width are exchanged
-_MAX_BYTES = 1 << 34
+# A smaller file may claim so many pixels; a larger image needs a byte for as many as deflate can
+# make of one, in black and white.
+_FEW_PIXELS, _PIXELS_OF_A_BYTE = 1 << 24, 8 * 1032
 _RESIZE = "pass --image-size HEIGHT WIDTH"
 MIXED = "pass --grey to read all as grey, or convert them"
 """Advice of the error about images that are neither all grey nor all in colour."""
@@ -136,7 +139,7 @@ def read_without_labels(
         InputError: As for `read_image_folder`, or no image is left.
     """
     path, notices = Path(path), []
-    if path.is_dir():
+    if os.path.isdir(path):
         found, folders = _listed(path)
         below = [file for folder in folders for file in _listed(folder)[0]]
         if found and below:
@@ -157,12 +160,12 @@ def read_without_labels(
 
 
 def _is_label_file(path: Path) -> bool:
-    return path.name.lower().endswith(LABELS_SUFFIX) and path.is_file()
+    return path.name.lower().endswith(LABELS_SUFFIX) and os.path.isfile(path)
 
 
 def _root(path: Path) -> Path:
     """The folder that the names of images are relative to."""
-    return path.parent if path.is_file() else path
+    return path.parent if os.path.isfile(path) else path
 
 
 def _found(path: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...] | None]:
@@ -201,6 +204,7 @@ def _read(
     from PIL import Image
 
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a line of its own about what Pillow makes the best of
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         # All headers are read first: a wrong size is found before the pixels are decoded.
         sizes, greys = [], []
@@ -213,9 +217,12 @@ def _read(
         size = image_size or _common_size(path, names, sizes)
         as_grey = grey or _all_grey(path, names, greys, if_mixed)
         shape = (len(files), *size) if as_grey else (len(files), *size, 3)
-        if min(size) < 1 or math.prod(shape) > _MAX_BYTES:
-            expected = f"images of 1 to {_MAX_BYTES} bytes in all"
-            raise InputError(path, expected=expected, got=f"shape {shape}", do=_RESIZE)
+        if min(size) < 1:
+            raise InputError(path, expected="images of at least 1 x 1", got=size, do=_RESIZE)
+        # While one is decoded, Pillow and NumPy have four bytes each for every pixel.
+        largest = max(map(math.prod, (*sizes, size)))
+        less = "choose a smaller --image-size" if image_size else _RESIZE
+        memory.check(path, math.prod(shape) + 8 * largest, f"{less} or give fewer images")
         images = np.empty(shape, np.uint8)
         for i, file in enumerate(files):
             with _blaming_image(file):
@@ -225,7 +232,7 @@ def _read(
 
 def _by_class(path: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...] | None]:
     """List the images of a folder with their labels and class names, None without sub-folders."""
-    if path.is_file():
+    if os.path.isfile(path):
         return [path], None, None
     files, folders = _listed(path)
     if files and folders:
@@ -245,17 +252,21 @@ def _by_class(path: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...
 
 def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
     """List the images and the sub-folders directly in a folder, in order, without hidden ones."""
-    with blaming(folder, "a folder that can be listed", "check the path"):
+    with blaming(folder, "a folder that can be listed", "check its path and permissions"):
         entries = [p for p in folder.iterdir() if p.name[0] != "."]
+        # That is refused for a folder whose names may be listed, but not opened.
+        os.stat(os.path.join(folder, "."))
     entries.sort(key=lambda p: _natural_order(p.name))
-    images = [p for p in entries if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
-    return images, [p for p in entries if p.is_dir()]
+    # `Path.is_file` and `Path.is_dir` raise what those of os.path answer with False.
+    images = [p for p in entries if p.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(p)]
+    return images, [p for p in entries if os.path.isdir(p)]
 
 
-def _natural_order(name: str) -> tuple[list[str | int], str]:
+def _natural_order(name: str) -> tuple[list[str | tuple[int, str]], str]:
     """A sorting key that puts 2 before 10."""
-    parts = re.split("([0-9]+)", name)
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+    parts = re.split("([0-9]+)", name)  # numbers at odd places, of any length
+    digits = [part.lstrip("0") for part in parts]
+    return [(len(digits[i]), digits[i]) if i % 2 else part for i, part in enumerate(parts)], name
 
 
 def _common_size(
@@ -312,6 +323,8 @@ def _header(path: Path) -> tuple[tuple[int, int], bool]:
         may_be_rotated = image.format != "PNG" or "exif" in image.info
         rotated = may_be_rotated and image.getexif().get(_ORIENTATION, 1) >= 5
         width, height = image.size
+        if width * height > max(_FEW_PIXELS, _PIXELS_OF_A_BYTE * path.stat().st_size):
+            raise ValueError(f"{height} x {width} pixels in {path.stat().st_size:,} bytes")
         grey = is_16_bit or image.mode in ("1", "L", "LA")
         return ((width, height) if rotated else (height, width)), grey
 
@@ -320,8 +333,33 @@ def _decoded(path: Path, mode: str, size: tuple[int, int]) -> np.ndarray:
     from PIL import Image, ImageOps
 
     with Image.open(path, formats=_FORMATS) as opened:
-        image = ImageOps.exif_transpose(opened)
-    if image.mode[0] == "I":  # Pillow's own conversion would clip 16 bits to 8.
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    # Averaging: sharper filters overshoot, and would add faint edges to a clean background.
-    return np.asarray(image.convert(mode).resize((size[1], size[0]), Image.Resampling.BOX))
+        with _libtiff_silent() if opened.format == "TIFF" else nullcontext():
+            opened.load()
+        ImageOps.exif_transpose(opened, in_place=True)
+        image: Image.Image = opened
+        if image.mode[0] == "I":  # Pillow's own conversion would clip 16 bits to 8.
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.mode != mode:
+            image = image.convert(mode)
+        if image.size != (size[1], size[0]):
+            # Averaging: sharper filters overshoot, and would add faint edges to a clean background.
+            image = image.resize((size[1], size[0]), Image.Resampling.BOX)
+        return np.asarray(image)
+
+
+@contextmanager
+def _libtiff_silent() -> Iterator[None]:
+    """Keep the messages of libtiff from the terminal, which it writes to descriptor 2 itself."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)

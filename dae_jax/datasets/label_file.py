@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from dae_jax.datasets.arrays import blaming
+from dae_jax.datasets.arrays import blaming, lines
 from dae_jax.errors import InputError
 
 __all__ = ["COLUMNS", "read_label_file", "some"]
@@ -35,7 +35,7 @@ def read_label_file(path: str | os.PathLike) -> dict[str, str]:
         blaming(path, "a CSV file in UTF-8", "save it as one"),
         open(path, encoding="utf-8-sig", newline="") as file,
     ):
-        rows = csv.reader(file, skipinitialspace=True, strict=True)
+        rows = csv.reader(lines(file), skipinitialspace=True, strict=True)
         columns = _columns(path, next(rows, []))
         for row in rows:
             cells = [cell.strip() for cell in row]

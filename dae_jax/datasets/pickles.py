@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from dae_jax import memory
 from dae_jax.datasets.arrays import Header, blaming, read_content, to_array
 
 __all__ = ["read_pickle"]
 
 _MAX_BYTES = 1 << 31
+_MAX_STEPS = 10_000  # of which the tutorial's file takes about a hundred
 
 
 class _Call:
@@ -30,6 +32,18 @@ class _Call:
 
 def _refuse(_: pickle._Unpickler) -> None:
     raise pickle.UnpicklingError("one with a dictionary or a set")
+
+
+class _Counted(dict[int, Any]):
+    """The functions of an unpickler by instruction, `_MAX_STEPS` of which are found."""
+
+    steps = 0
+
+    def __getitem__(self, instruction: int) -> Any:
+        self.steps += 1
+        if self.steps > _MAX_STEPS:
+            raise pickle.UnpicklingError(f"one of more than {_MAX_STEPS:,} instructions")
+        return super().__getitem__(instruction)
 
 
 class _Inert(pickle._Unpickler):
@@ -112,7 +126,11 @@ def read_pickle(path: str | os.PathLike) -> tuple[tuple[np.ndarray, np.ndarray],
     with blaming(path, expected, "nothing was run; save the arrays as an .npz file"):
         if len(content) > _MAX_BYTES:
             raise ValueError(f"more than {_MAX_BYTES} bytes")
-        pairs: Any = _Inert(io.BytesIO(content), encoding="latin1").load()
+        memory.check(path, 2 * len(content), "free some")  # for the arrays' bytes, as read and made
+        unpickler: Any = _Inert(io.BytesIO(content), encoding="latin1")
+        unpickler.dispatch = _Counted(unpickler.dispatch)
+        del content
+        pairs: Any = unpickler.load()
         match pairs:
             case [[_, _], [_, _], [_, _]]:
                 return tuple((_unpickled(x), _unpickled(y)) for x, y in pairs)

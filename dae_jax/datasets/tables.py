@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dae_jax.datasets.arrays import blaming
+from dae_jax import memory
+from dae_jax.datasets.arrays import blaming, check_unfolded, lines
 from dae_jax.errors import InputError, require
 
 __all__ = ["LABEL", "SUFFIXES", "Table", "column_names", "header", "is_table", "read_table"]
@@ -43,7 +44,7 @@ def header(path: str | os.PathLike[str]) -> list[str]:
         blaming(path, _CSV, "save it as one"),
         open(path, encoding="utf-8-sig", newline="") as file,
     ):
-        return [cell.strip() for cell in next(csv.reader(file, skipinitialspace=True), [])]
+        return [cell.strip() for cell in next(csv.reader(lines(file), skipinitialspace=True), [])]
 
 
 def column_names(path: str | os.PathLike[str]) -> list[str]:
@@ -96,7 +97,9 @@ def _read_csv(path: Path) -> Any:
     if not unnamed and (twice := [a for a, b in pairwise(sorted(names)) if a == b]):
         got = f"{twice[0]} twice"
         raise InputError(path, expected="columns of different names", got=got, do="rename one")
+    memory.check(path, path.stat().st_size, "give a part of it")
     with blaming(path, _CSV, "save it as one"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         warnings.simplefilter("error", pandas.errors.ParserWarning)  # cells without a column
         return pandas.read_csv(
             path,
@@ -113,8 +116,14 @@ def _read_csv(path: Path) -> Any:
 def _read_parquet(path: Path) -> Any:
     require("pyarrow", "tables")
     import pandas
+    from pyarrow.parquet import read_metadata
 
-    with blaming(path, "a Parquet file"):
+    with blaming(path, "a Parquet file"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        about = read_metadata(path)
+        values = 8 * about.num_rows * about.num_columns
+        check_unfolded(path, values, path.stat().st_size, "save it as a .csv file")
+        memory.check(path, values, "give a part of it")
         return pandas.read_parquet(path, engine="pyarrow").reset_index(drop=True)
 
 
@@ -150,6 +159,8 @@ def _labels(column: Any, what: str) -> np.ndarray:
         do = "add it, or put rows without a label into a file of their own, for --unlabelled"
         raise InputError(what, expected="a label in each row", got=f"none in row {line}", do=do)
     values = column.to_numpy()
-    if values.dtype.kind in "biu" or (values.dtype.kind == "f" and (values % 1 == 0).all()):
+    if values.dtype.kind in "biu" or (
+        values.dtype.kind == "f" and (abs(values) < 2**53).all() and (values % 1 == 0).all()
+    ):
         return values.astype(np.int64)
     return np.array([str(value).strip() for value in values], dtype=np.str_)

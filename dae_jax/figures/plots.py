@@ -3,14 +3,16 @@
 Every function imports matplotlib itself, so that importing this module costs nothing.
 """
 
+import functools
 import io
 import json
 import math
 import textwrap
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,8 +43,37 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 """Colours that colour-blind readers can tell apart (Okabe & Ito 2008)."""
 EACH_ON_ITS_OWN = "each filter scaled on its own: black is its smallest weight, white its largest"
 DPI = 120
+MOST_NAMES, LETTERS = 40, 70  # in the legend and in a line of the title of `curves`
+_P = ParamSpec("_P")
 
 
+def _plainly(draw: "Callable[_P, Figure]") -> "Callable[_P, Figure]":
+    """A function that draws a figure, with all words as they are.
+
+    No dollar begins a formula, and what cannot be drawn is escaped, whatever the name of a class or
+    a folder holds.
+    """
+
+    @functools.wraps(draw)
+    def plainly(*args: _P.args, **how: _P.kwargs) -> "Figure":
+        from matplotlib.text import Text
+
+        with _no_formulas():
+            figure = draw(*args, **how)
+            for text in figure.findobj(Text):
+                text.set_text(_drawable(text.get_text()))  # type: ignore[attr-defined]
+        return figure
+
+    return plainly
+
+
+def _no_formulas() -> AbstractContextManager[None]:
+    from matplotlib import rc_context
+
+    return rc_context({"text.parse_math": False})
+
+
+@_plainly
 def learning_curves(
     layers: Sequence[Sequence[Mapping[str, Any]]],
     finetuning: Sequence[Mapping[str, Any]],
@@ -129,6 +160,7 @@ def _plain_numbers(axes: "Axes") -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
+@_plainly
 def confusion_matrix(counts: ArrayLike, class_names: Sequence[str]) -> "Figure":
     """The confusion matrix: images of each true class (row) by predicted class (column).
 
@@ -193,7 +225,7 @@ def _name_classes(
     ]
     # A long name would leave no room for the matrix.
     names = [_shortened(name) for name in class_names]
-    how: dict[str, Any] = {"parse_math": False, "fontsize": 10 if n <= 24 else 8}
+    how: dict[str, Any] = {"fontsize": 10 if n <= 24 else 8}
     axes.set_xticks(range(n), names, rotation=90 if max(map(len, names)) > 2 else 0, **how)
     axes.set_yticks(range(n), names, **how)
     beside = axes.secondary_yaxis("right")
@@ -201,6 +233,7 @@ def _name_classes(
     beside.set_ylabel("error of the class")
 
 
+@_plainly
 def captioned_images(
     images: ArrayLike,
     image_shape: Sequence[int] | None,
@@ -222,7 +255,7 @@ def captioned_images(
     """
     rows = -(-len(captions) // columns)
     figure = _figure(0.85 * columns, 1.0 * rows + 0.4)
-    figure.suptitle(_drawable(title), fontsize=10, parse_math=False)
+    figure.suptitle(title, fontsize=10)
     grid = np.ravel(figure.subplots(rows, columns, squeeze=False))
     aspect = "auto" if image_shape is None else "equal"  # a strip would be a line
     for axes in grid:
@@ -230,10 +263,11 @@ def captioned_images(
     for axes, image, caption in zip(grid, np.asarray(images), captions, strict=False):
         picture = image.reshape(image_shape or (1, -1))
         axes.imshow(picture.clip(0, 1), cmap="gray", vmin=0, vmax=1, aspect=aspect)
-        axes.set_title(_drawable(caption), fontsize=8, pad=2, parse_math=False)
+        axes.set_title(_in_a_line(caption), fontsize=8, pad=2)
     return figure
 
 
+@_plainly
 def comparison(
     panels: Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]],
     ways: Sequence[str],
@@ -295,7 +329,7 @@ def comparison(
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set(title=name, xlabel="test error (%)")
         axes.grid(axis="x", alpha=0.3)
-    grid[0].set_yticks(range(len(names)), names)
+    grid[0].set_yticks(range(len(names)), [_in_a_line(name) for name in names])
     grid[0].invert_yaxis()
     figure.suptitle(title)
     drawn = [way for way in ways if way in handles]
@@ -304,6 +338,7 @@ def comparison(
     return figure
 
 
+@_plainly
 def scatter(codes: Mapping[str, ArrayLike], labels: ArrayLike) -> "Figure":
     """Two-dimensional codes as points, coloured by class, one panel per model.
 
@@ -343,6 +378,7 @@ def scatter(codes: Mapping[str, ArrayLike], labels: ArrayLike) -> "Figure":
     return figure
 
 
+@_plainly
 def histogram(values: Mapping[str, ArrayLike]) -> "Figure":
     """Histograms of activations, one panel per model, all with the same axes.
 
@@ -352,6 +388,8 @@ def histogram(values: Mapping[str, ArrayLike]) -> "Figure":
     Returns:
         The figure, with logarithmic counts.
     """
+    from matplotlib.ticker import NullFormatter
+
     figure = _figure(4.6 * len(values), 3.4)
     grid = figure.subplots(1, len(values), squeeze=False, sharey=True)[0]
     arrays = {name: np.asarray(activations) for name, activations in values.items()}
@@ -360,10 +398,13 @@ def histogram(values: Mapping[str, ArrayLike]) -> "Figure":
         axes.hist(activations, bins=np.linspace(0, high, 60), color=COLOURS[0])
         title = f"{name}: mean {activations.mean():.2f}"
         axes.set(title=title, xlabel="activation", yscale="log")
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     grid[0].set_ylabel("number of activations")
     return figure
 
 
+@_plainly
 def curves(values: Mapping[str, ArrayLike], label: str, title: str, legend: str = "") -> "Figure":
     """A quantity after each epoch, one curve per name.
 
@@ -383,11 +424,17 @@ def curves(values: Mapping[str, ArrayLike], label: str, title: str, legend: str 
         array = np.asarray(curve)
         epochs = range(1, len(array) + 1)
         lines = axes.plot(epochs, array, **_look(i), **_marks(epochs))
-        lines[0].set_label(_drawable(name))
-    axes.set(xlabel="epoch", ylabel=label, title=title)
+        if i < MOST_NAMES:
+            lines[0].set_label(name)
+    parts = [
+        textwrap.wrap(part, LETTERS, max_lines=3, placeholder=" …") for part in title.split("\n")
+    ]
+    axes.set(xlabel="epoch", ylabel=label, title="\n".join(line for part in parts for line in part))
     _whole_epochs(axes)
-    if len(values) > 1:
-        axes.legend(title=legend, frameon=False, ncols=-(-len(values) // 10))
+    if (n := len(values)) > 1:
+        some = f"the first {MOST_NAMES} of {n}" if n > MOST_NAMES else ""
+        words = ", ".join(filter(None, (legend, some)))
+        axes.legend(title=words, frameon=False, ncols=-(-min(n, MOST_NAMES) // 10))
     return figure
 
 
@@ -395,6 +442,7 @@ Labels = tuple[str, Sequence[str]]
 """The labels of the rows or columns of a sheet, and what they are, as the axis says it."""
 
 
+@_plainly
 def labelled_sheet(
     sheet: NDArray[np.uint8], title: str, rows: Labels, columns: Labels, scale: str = ""
 ) -> "Figure":
@@ -425,6 +473,7 @@ def labelled_sheet(
     left = max(_length(name, size) for name in beside) + line * (2 if rows[0] else 1)
     right = 5 * line if scale and sheet.ndim == 2 else line
     whole = max(left + across + right, 20 * line)
+    title = _drawable(title)
     letters = int((whole - line) / (0.53 * size * DPI / 72))
     title = "\n".join(part for text in title.split("\n") for part in textwrap.wrap(text, letters))
     above = (widest if turned else line) if any(names) else 0
@@ -435,7 +484,7 @@ def labelled_sheet(
     axes = figure.add_axes((left / whole, bottom, across / whole, part))
     image = axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, aspect="auto")
     image.set_interpolation("nearest")
-    how: dict[str, Any] = {"fontsize": size, "parse_math": False}
+    how: dict[str, Any] = {"fontsize": size}
     at_columns, at_rows = (
         np.arange(n) * pitch + pitch / 2 - 1
         for n, pitch in zip((len(names), len(beside)), pitches[::-1], strict=True)
@@ -447,7 +496,7 @@ def labelled_sheet(
     axes.set_xlabel(columns[0], fontsize=size)
     axes.set_ylabel(rows[0], fontsize=size)
     corner = 0.5 * line / whole, 1 - 0.4 * line / tall
-    figure.text(*corner, _drawable(title), va="top", linespacing=1.3, **how)
+    figure.text(*corner, title, va="top", linespacing=1.3, **how)
     if scale and sheet.ndim == 2:
         place = (left + across + 0.6 * line) / whole, bottom, 0.5 * line / whole, part
         bar = figure.colorbar(image, cax=figure.add_axes(place), ticks=[0, 127.5, 255])
@@ -497,8 +546,10 @@ def save(path: Path, figure: "Figure", about: Mapping[str, Any]) -> Path:
         InputError: The file cannot be written.
     """
     buffer = io.BytesIO()
-    with warnings.catch_warnings():  # a box instead of a letter that the font lacks will do
+    with warnings.catch_warnings(), _no_formulas():
+        # A box instead of a letter that the font lacks will do, as will words that overlap.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message=".*constrained_layout not applied")
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"dae_jax": json.dumps(about)})
     return write_whole(path, buffer.getvalue())
 
@@ -509,14 +560,23 @@ def _figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _drawable(name: str) -> str:
-    """A name without the bytes of a file name that are no text, which matplotlib refuses."""
-    return name.encode(errors="replace").decode()
+def _drawable(text: str) -> str:
+    r"""Words without what cannot be drawn.
+
+    >>> _drawable("a\x1b[31m"), _drawable("two\nlines"), _drawable("a\ttab")
+    ('a\\x1b[31m', 'two\nlines', 'a\\ttab')
+    """
+    return printable(text).replace("\t", "\\t")
+
+
+def _in_a_line(name: str) -> str:
+    """A name with its line breaks escaped, too."""
+    return _drawable(name.replace("\n", "\\n"))
 
 
 def _shortened(name: str) -> str:
-    """A name of at most 20 letters."""
-    return _drawable(name if len(name) <= 20 else f"{name[:19]}…")
+    """A name of at most 20 letters, in a line."""
+    return _in_a_line(name if len(name) <= 20 else f"{name[:19]}…")
 
 
 def _epochs(rows: Sequence[Mapping[str, Any]]) -> list[int]:

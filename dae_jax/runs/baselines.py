@@ -6,6 +6,7 @@ number of neighbours) is chosen by cross-validation on the labelled images.
 """
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -66,7 +67,9 @@ def predict(
     results = []
     for name in names:
         began = time.perf_counter()
-        predicted = _MAKE[name](x, labels, more, new)
+        with warnings.catch_warnings():  # as of a search that has not converged, which still counts
+            warnings.simplefilter("ignore")
+            predicted = _MAKE[name](x, labels, more, new)
         results.append(Result(name, predicted, time.perf_counter() - began))
     return results
 

@@ -1,6 +1,10 @@
 """The run of ``python -m dae_jax.train``: one dA, or a sweep over levels and seeds."""
 
+import errno
+import hashlib
 import json
+import os
+import unicodedata
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,14 +16,14 @@ import numpy as np
 from jaxtyping import Array, Key
 from numpy.typing import NDArray
 
-from dae_jax import autoencoder, corruption, evaluation, figures, training
+from dae_jax import autoencoder, corruption, evaluation, figures, memory, training
 from dae_jax.autoencoder import AnyParams
 from dae_jax.datasets import Dataset, Split, checks
 from dae_jax.datasets.scaling import Scaling, standardisation
 from dae_jax.early_stopping import Best, as_sweep
 from dae_jax.errors import InputError
 from dae_jax.figures import plots
-from dae_jax.files import writable_folder, write_whole
+from dae_jax.files import unwritable, writable_folder, write_whole
 from dae_jax.objectives import AnyArray
 from dae_jax.runs import cards, restoring, saved, stage
 from dae_jax.runs import run as runs
@@ -38,8 +42,10 @@ __all__ = [
     "Trained",
     "begin",
     "figure_suffix",
+    "file_name",
     "finish",
     "measures",
+    "needs",
     "percent",
     "reconstructions",
     "restored",
@@ -48,6 +54,9 @@ __all__ = [
 ]
 
 PyTree = Any
+# The names of figures are shorter than systems allow (255 bytes), for what is added: _labelled,
+# .png, the letters of a temporary file. The path of a folder leaves room for them, too.
+LONGEST_NAME, MOST_BYTES, MOST_OF_A_FOLDER = 200, 255, 3_800
 MEASURED_IMAGES = 10_000  # of the validation images, for the measures beside the figures
 
 
@@ -69,18 +78,88 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     if n_missing := sum(map(_missing, _parts(dataset))):
         print(f"{n_missing:,} values are missing: 0 at the input, and left out of the cost")
     resolved = _resolved(settings, dataset)
+    memory.check_all(needs(resolved, dataset))
+    members = _named_members(resolved)
+    folder = _checked_folder(resolved.output.output_dir)
     if t.epochs is None and dataset.name != "mnist":
         print(
             f"{resolved.epochs} epochs of {len(images):,} images, "
             f"{resolved.epochs * (len(images) // t.batch_size):,} updates: "
             f"about the tutorial's {TUTORIAL_UPDATES:,}"
         )
-    writable_folder(settings.output.output_dir)
-    members = []
-    for how, seed in resolved.members:
-        name = f"corruption_{percent(how.corruption)}" + (f"_seed_{seed}" if t.seeds > 1 else "")
-        members.append(Member(name, seed))
-    return runs.open_run(resolved, dataset, members, command, instead_of_mnist=instead)
+    run = runs.open_run(resolved, dataset, members, command, instead_of_mnist=instead)
+    writable_folder(folder)
+    return run
+
+
+def _named_members(resolved: Settings) -> list[Member]:
+    """The members, each with a folder of its own.
+
+    Raises:
+        InputError: Two levels have the same name.
+    """
+    levels = {}
+    for level in resolved.corruption.corruption:
+        if (other := levels.setdefault(percent(level), level)) != level:
+            raise InputError(
+                "--corruption",
+                expected="levels that differ in the ten digits of their folders' names",
+                got=f"{other} and {level}",
+                do="leave one out",
+            )
+    return [
+        Member(
+            f"corruption_{percent(how.corruption)}"
+            + (f"_seed_{seed}" if resolved.training.seeds > 1 else ""),
+            seed,
+        )
+        for how, seed in resolved.members
+    ]
+
+
+def _checked_folder(path: str) -> Path:
+    """The folder for the figures, which is not made yet, since the run may still be refused.
+
+    Raises:
+        InputError: It cannot be made, or files with the names of figures cannot be written to it.
+    """
+    folder = Path(path)
+    longest = max(len(os.fsencode(part)) for part in ("", *folder.parts))
+    if longest > MOST_BYTES or len(os.fsencode(folder)) > MOST_OF_A_FOLDER:
+        expected = f"a path of {MOST_OF_A_FOLDER} bytes and names of {MOST_BYTES} at most"
+        raise InputError("--output-dir", expected=expected, got=f"one of {len(path)} letters")
+    above = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
+    if not os.path.isdir(above):
+        raise unwritable(folder, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+    writable_folder(above)
+    return folder
+
+
+def needs(resolved: Settings, dataset: Dataset) -> list[memory.Need]:
+    """The memory that a run takes at least, beside the data that are loaded.
+
+    The models: n_visible n_hidden + n_hidden + n_visible parameters (and as many weights again if
+    they are untied), see `memory.of_training`. The images: as many bytes again, on the device; of
+    standardised ones, four for every value of the three parts, and as many for the training images
+    on the device.
+
+    Args:
+        resolved: The settings, resolved.
+        dataset: The data set.
+    """
+    m, t, images = resolved.model, resolved.training, dataset.train.images
+    n_visible, width = images.shape[1], 8 if t.precision == "float64" else 4
+    weights = n_visible * m.n_hidden * (1 if m.tied else 2)
+    n_parameters = weights + m.n_hidden + n_visible
+    models = memory.of_training(n_parameters, str(t.optimizer), resolved.n_members, width)
+    data = images.nbytes
+    if m.standardize:
+        data = 4 * (images.size + sum(part.size for part in _parts(dataset)))
+    fewer = ", or train fewer levels and seeds at a time" if resolved.n_members > 1 else ""
+    return [
+        memory.Need("models" if fewer else "model", models, f"lower --n-hidden{fewer}"),
+        memory.Need("images", data, "give fewer or smaller ones"),
+    ]
 
 
 def _resolved(settings: Settings, dataset: Dataset) -> Settings:
@@ -600,7 +679,26 @@ def _path(
     usual = default_epochs(run.dataset.name, n_images, batch_size)
     suffix = figure_suffix(run.settings, run.dataset.name, seed, usual)
     level = "_".join(percent(level) for level in levels)
-    return Path(run.settings.output.output_dir) / f"{kind}_corruption_{level}{suffix}.{ending}"
+    stem = file_name(f"{kind}_corruption_{level}{suffix}")
+    return Path(run.settings.output.output_dir) / f"{stem}.{ending}"
+
+
+def file_name(name: str) -> str:
+    r"""A name that any system takes: itself, or its beginning and a hash of the whole.
+
+    It is cut if it is longer than `LONGEST_NAME` bytes. Control characters and bytes that are no
+    text, which cannot be printed, become underscores.
+
+    >>> file_name("filters_corruption_30"), file_name("n" * 300)[-12:], file_name("a\x1bb")
+    ('filters_corruption_30', 'nnn-230b0774', 'a_b-1b036bb7')
+    """
+    plain = "".join(
+        "_" if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in name
+    )
+    if plain == name and len(name.encode()) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{plain.encode()[: LONGEST_NAME - 9].decode(errors='ignore')}-{digest}"
 
 
 def figure_suffix(settings: Settings, data_name: str, seed: int, usual_epochs: int | None) -> str:

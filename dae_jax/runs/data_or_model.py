@@ -50,5 +50,5 @@ def _is_model(name_or_path: str | os.PathLike[str]) -> bool:
     if name_or_path in datasets.NAMES:
         return False
     models = (path / name for name in (saved.CLASSIFIER, saved.DA))
-    is_file = path.suffix == ".safetensors" or any(model.is_file() for model in models)
+    is_file = path.suffix == ".safetensors" or any(os.path.isfile(model) for model in models)
     return is_file or read_settings(path) is not None

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, Real
 
-from dae_jax import autoencoder, corruption, evaluation, ladder, records, training
+from dae_jax import autoencoder, corruption, evaluation, ladder, memory, records, training
 from dae_jax.datasets import Dataset, Split, checks
 from dae_jax.datasets.labels import evenly
 from dae_jax.datasets.loading import has_fixed_split
@@ -43,6 +44,7 @@ __all__ = [
     "fit",
     "inputs",
     "labelled",
+    "needs",
     "predictor",
     "train",
 ]
@@ -105,6 +107,7 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     if resolved.batch_size > len(images):
         expected = f"at most {len(images)}, the training images"
         raise InputError("--batch-size", expected=expected, got=t.batch_size)
+    memory.check_all(needs(resolved, dataset))
     n_labelled = d.labels or len(dataset.train.images)
     updates = resolved.epochs * (len(images) // resolved.batch_size)
     kind = "images" if dataset.columns is None else "rows"
@@ -117,6 +120,32 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
         print(f"no {kind} without labels (--unlabelled): the labelled ones are used without, too")
     members = [Member(f"seed_{seed}", seed) for seed in settings.seeds]
     return runs.open_run(resolved, dataset, members, command, instead_of_mnist=instead)
+
+
+def needs(resolved: Settings, dataset: Dataset) -> list[memory.Need]:
+    """The memory that a run takes at least, beside the data that are loaded.
+
+    The models, trained by Adam: of each pair of widths from the images to the classes, W and V,
+    twice their product, and the biases; a scale for each class; ten numbers of the combinator for
+    each unit, images and classes included. See `memory.of_training`. The images: as many bytes
+    again, on the device, and those that have labels for each member.
+
+    Args:
+        resolved: The settings, resolved.
+        dataset: The data set.
+    """
+    images, train, n_members = dataset.pretraining_images, dataset.train, resolved.running.seeds
+    widths = [images.shape[1], *resolved.network.hidden, train.n_classes]
+    pairs = sum(2 * below * above + above for below, above in pairwise(widths))
+    n_parameters = pairs + widths[-1] + 10 * sum(widths)
+    width = 8 if resolved.running.precision == "float64" else 4
+    n_labelled = resolved.data.labels or len(train.images)
+    labelled = n_labelled * images.shape[1] * images.itemsize * n_members
+    fewer = "lower --hidden" + (", or train fewer seeds at a time" if n_members > 1 else "")
+    return [
+        memory.Need("models", memory.of_training(n_parameters, "adam", n_members, width), fewer),
+        memory.Need("images", images.nbytes + labelled, "give fewer or smaller ones"),
+    ]
 
 
 def _undivided(data: Data) -> Data:

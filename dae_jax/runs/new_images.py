@@ -1,5 +1,6 @@
 """New images for a trained model: read, and checked against its card."""
 
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -114,8 +115,17 @@ def _read_files(
         raise InputError("--grey", expected=expected, got=got, do=do)
     if image_size is None and known is not None:
         image_size = known[0], known[1]
+    if image_size is not None and min(image_size) > 0:
+        _check_size(f"images of {source}", image_size, card)
     if_mixed = "convert the grey ones to colour" if in_colour else image_folder.MIXED
     return image_folder.read_image_folder(source, image_size, grey or card.grey, if_mixed=if_mixed)
+
+
+def _check_size(what: str, size: tuple[int, int], card: Card) -> None:
+    """Check a size before images are stretched to it; they may have three colours."""
+    n = math.prod(size)
+    if n not in (card.pixels, card.pixels / 3):
+        card.check_shape(what, n, size, _alike(size, card.image_shape, files=True))
 
 
 def _part(parts: Mapping[str, Split], name: str, source: str) -> Split:

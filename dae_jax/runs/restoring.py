@@ -1,5 +1,6 @@
 """How well a dA restores corrupted rows, beside PCA and the column means."""
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,9 +61,11 @@ class Baselines:
         from sklearn.decomposition import PCA
 
         train = train[:MOST]
-        self._mean = np.nan_to_num(np.nanmean(train, axis=0))
-        filled = np.where(np.isnan(train), self._mean, train)
-        self._pca = PCA(min(n_hidden, *train.shape), random_state=0).fit(filled)
+        with warnings.catch_warnings():  # of a column without values, and of a single row
+            warnings.simplefilter("ignore")
+            self._mean = np.nan_to_num(np.nanmean(train, axis=0))
+            filled = np.where(np.isnan(train), self._mean, train)
+            self._pca = PCA(min(n_hidden, *train.shape), random_state=0).fit(filled)
         self._tried = train[:TRIED]
 
     def compared(

@@ -6,6 +6,7 @@ classes as they are, and a network is trained with shifted images too (after Sch
 Vapnik, "Incorporating Invariances in Support Vector Learning Machines", ICANN 1996).
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -76,7 +77,9 @@ def compare(
             copies = _shifted(x, image_shape, shift)
             every, classes = np.concatenate(copies), np.tile(np.asarray(y), len(copies))
             for classifier in (SVC(C=10), KNeighborsClassifier(1)):
-                predicted = classifier.fit(every, classes).predict(new)
+                with warnings.catch_warnings():  # of images that are all the same, and the like
+                    warnings.simplefilter("ignore")
+                    predicted = classifier.fit(every, classes).predict(new)
                 wrong, n = wrong + int(np.sum(predicted != their_labels)), n + len(new)
         trials.append(Trial(shift, wrong, n))
     return trials

@@ -7,6 +7,7 @@ layer is a file; a resumed run reads it and continues at the first one that is m
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from dae_jax import corruption, evaluation, stacked, training
+from dae_jax import corruption, evaluation, memory, stacked, training
 from dae_jax.autoencoder import AnyParams
 from dae_jax.datasets import Dataset, Split, checks
 from dae_jax.early_stopping import Best, Patience, Several
@@ -35,6 +36,7 @@ __all__ = [
     "finetune_by_each",
     "initial_layers",
     "keys",
+    "needs",
     "pretrain",
     "stage_names",
     "train_layer",
@@ -78,11 +80,49 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
         from_run.check_images(dataset, pretrained, settings)
     _check_batch_size("--finetune-batch-size", f.finetune_batch_size, dataset.train.images)
     resolved = settings.resolved(dataset.name, len(dataset.pretraining_images))
+    memory.check_all(needs(resolved, dataset))
     members = [Member(f"seed_{seed}", seed) for seed in settings.seeds]
     run = runs.open_run(resolved, dataset, members, command, instead_of_mnist=instead)
     if pretrained is not None:
         from_run.write(run.folder, pretrained)
     return run
+
+
+def needs(resolved: Settings, dataset: Dataset) -> list[memory.Need]:
+    """The memory that a run takes at least, beside the data that are loaded.
+
+    It is that of its largest stage. Pretraining a layer takes its parameters, inputs times units +
+    units + inputs, and above the first layer twice the codes that it learns from, images times
+    inputs of each member, which are on the host and on the device. Fine-tuning takes the parameters
+    of the classifier, inputs times units + units of each layer and of the softmax; or with
+    ``freeze`` those of the softmax, and the last layer's codes, twice. For parameters, see
+    `memory.of_training`. The images take as many bytes again, on the device.
+
+    Args:
+        resolved: The settings, resolved.
+        dataset: The data set.
+    """
+    p, f = resolved.pretraining, resolved.finetuning
+    n_members = resolved.running.seeds
+    width = 8 if resolved.running.precision == "float64" else 4
+    images, train = dataset.pretraining_images, dataset.train
+    pairs = list(pairwise([images.shape[1], *resolved.stack.hidden]))
+    top = resolved.stack.hidden[-1], train.n_classes
+    stages: list[tuple[int, int]] = []  # of each, the bytes of parameters and of codes
+    for k, (n_in, n) in enumerate(pairs if p.from_run is None else []):
+        size = n_in * n + n + n_in
+        layer = memory.of_training(size, p.pretrain_optimizer, n_members, width)
+        stages.append((layer, 2 * len(images) * n_in * n_members * width if k else 0))
+    size = sum(n_in * n + n for n_in, n in ([top] if f.freeze else [*pairs, top]))
+    frozen = 2 * len(train.images) * top[0] * n_members * width if f.freeze else 0
+    tuned = memory.of_training(size, f.finetune_optimizer, n_members, width)
+    models, codes = max([*stages, (tuned, frozen)], key=sum)
+    fewer = "lower --hidden" + (", or train fewer seeds at a time" if n_members > 1 else "")
+    return [
+        memory.Need("models", models, fewer),
+        memory.Need("codes", codes, f"{fewer}, or give fewer images"),
+        memory.Need("images", images.nbytes, "give fewer or smaller ones"),
+    ]
 
 
 def _check_pretraining(settings: Settings, dataset: Dataset) -> None:
@@ -174,7 +214,7 @@ def _layer_files(run: Run[Settings], name: str) -> list[Path]:
 
 
 def _read(files: Sequence[Path], like: AnyParams | None = None) -> AnyParams:
-    """A layer of all members, from the file of each.
+    """A layer of all members, from the file of each; NumPy's, as `train_layer` returns it.
 
     Args:
         files: The files.
@@ -192,7 +232,7 @@ def _read(files: Sequence[Path], like: AnyParams | None = None) -> AnyParams:
             raise InputError(
                 file, expected=f"a layer of {n} inputs and {m} units", got=sizes, do=do
             )
-    return training.stack(members)
+    return jax.device_get(training.stack(members))
 
 
 def train_layer(

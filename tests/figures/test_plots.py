@@ -1,9 +1,11 @@
 """The diagrams show the numbers that they are given."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from dae_jax import figures
@@ -273,3 +275,64 @@ def test_a_saved_diagram_holds_its_settings(tmp_path):
     path = plots.save(tmp_path / "new" / "a.png", figure, {"level": 0.3})
     with Image.open(path) as image:
         assert json.loads(image.text["dae_jax"]) == {"level": 0.3}
+
+
+# ---- names of any kind -----------------------------------------------------------------------
+
+NAMES = [
+    "$x^{$",
+    "$\\frac$ $",
+    "a\x1b[31m\x00b",
+    "b\udcff\ud800",
+    "two\nlines\x85",
+    "中文",
+    "\\",
+    "",
+]
+SHOWN = ["$x^{$", "$\\frac$ $", "a\\x1b[31m\\x00b", "b\\xff\\ud800", "two\\nlines\\x85"]
+
+
+def drawings(names):
+    """Every kind of diagram with these names wherever a name can stand."""
+    n, rng = len(names), np.random.default_rng(0)
+    rows = [{"epoch": 1, "cost": 0.5, "valid_error": 0.5}]
+    yield plots.learning_curves([rows], rows, best_epoch=1)
+    yield plots.confusion_matrix(np.eye(n, dtype=int), names)
+    yield plots.captioned_images(rng.random((n, 4)), (2, 2), names, names[0])
+    for name in names:
+        estimates = {name: {"first": (0.1, 0.05)}}
+        yield plots.comparison({name: estimates}, ["first", "second", "third"], name)
+        yield plots.histogram({name: rng.random(20)})
+        yield plots.scatter({name: rng.random((5, 2))}, [0, 1, 0, 1, 0])
+        yield plots.labelled_filters(np.zeros((89, 89), np.uint8), name, 100)
+    yield plots.curves({name: [1.0, 2.0] for name in names}, names[0], names[1], names[2])
+    sheet = np.zeros((3 * n - 1, 3 * n - 1), np.uint8)
+    yield plots.labelled_sheet(sheet, names[0], (names[1], names), (names[2], names), names[3])
+
+
+def test_names_of_any_kind_are_drawn_as_they_are_with_escapes_and_without_warnings(tmp_path):
+    for figure in drawings(NAMES):
+        plots.save(tmp_path / "a.png", figure, {"name": NAMES})
+        for text in figure.findobj(Text):
+            assert not text.get_parse_math() or not text.get_text()
+            assert not re.search("[\x1b\x00\x85\ud800-\udfff]", text.get_text())
+    axes = plots.confusion_matrix(np.eye(8, dtype=int), NAMES).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()][:5] == SHOWN
+
+
+def test_counts_of_a_histogram_are_numbers_without_formulas(tmp_path):
+    figure = plots.histogram({"a": np.r_[np.zeros(20_000), np.ones(3)]})
+    plots.save(tmp_path / "a.png", figure, {})
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert "1,000" in labels and not any("$" in label for label in labels)
+
+
+def test_a_hundred_curves_and_a_title_without_an_end_leave_room_for_the_curves(tmp_path):
+    values = {f"{i} %": [1.0, 2.0] for i in range(100)}
+    figure = plots.curves(values, "cost", f"Learning curve\n{', '.join(values)}", "noise")
+    plots.save(tmp_path / "a.png", figure, {})
+    axes = figure.axes[0]
+    assert axes.get_legend().get_title().get_text() == "noise, the first 40 of 100"
+    assert len(axes.get_legend().get_texts()) == 40 and len(axes.get_lines()) == 100
+    assert axes.get_title().count("\n") == 3 and axes.get_title().endswith("…")
+    assert axes.get_window_extent().height > 150  # of 400 pixels

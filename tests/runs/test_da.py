@@ -1,14 +1,16 @@
 """Training of dAs: the same as the library alone, other models, figures, divergence."""
 
+import os
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
-from dae_jax import autoencoder, corruption, datasets, evaluation, figures, training
+from dae_jax import autoencoder, corruption, datasets, evaluation, figures, memory, training
 from dae_jax.datasets import Split
 from dae_jax.runs import checkpoints, da, saved, stage
 from dae_jax.runs.run import Run
@@ -247,6 +249,81 @@ def test_a_figures_name_says_everything_that_is_not_the_tutorials():
     suffix = da.figure_suffix(other.resolved("digits", 100), "digits", 7, None)
     assert suffix == "_digits_n-hidden-9_untied_noise-gaussian_epochs-7500_seed-7"
     assert da.percent(0.125) == "12.5"
+
+
+def test_a_name_that_no_system_takes_is_cut_and_told_apart_by_a_hash():
+    long = {da.file_name(f"filters_{'é' * 200}{i}") for i in range(3)}
+    assert len(long) == 3
+    for name in long:
+        assert name.startswith("filters_éé") and len(name.encode()) <= 200
+    assert da.file_name("n" * 200) == "n" * 200
+    assert {len(da.file_name(f"a{c}")) for c in ("\x1b", "\udcff", "\n")} == {11}
+    assert da.file_name("a\x1b").startswith("a_-")
+
+
+@pytest.mark.slow
+def test_names_that_cannot_be_files_or_formulas_do_not_end_a_run(train_small):
+    name, levels = f"$x^{{$\x1b{'n' * 240}"[:240], [f"{i / 1000:g}" for i in range(1, 31)]
+    for label in ("$x^{$", "\\", "b\x1b[31m", os.fsdecode(b"z\xff\xfe")):
+        Path(name, label).mkdir(parents=True)
+        for i in range(12):
+            Image.fromarray(PIXELS[i].reshape(8, 8)).save(Path(name, label, f"{i}.png"))
+    size = ("--n-hidden", "4", "--epochs", "1")
+    status, _, err = train_small("--corruption", *levels, "--run-dir", "r", data=name, size=size)
+    assert (status, err) == (0, "")
+    results = read_json("r/results.json")
+    drawn = [path for result in results for path in result["figures"]]
+    assert len(results) == 30 and len(set(drawn)) == 4 * 30 + 1
+    assert all(Path(path).is_file() and path.isprintable() for path in drawn)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--corruption 0.1 0.10000000000001", "differ in the ten digits"),
+        ("--n-hidden 1000000000000", "TB needed"),
+        ("--seeds 1000000000", "TB needed"),
+        ("--run-dir taken", "holds a run already"),
+        (f"--output-dir {'n' * 300}", "one of 300 letters"),
+        (f"--output-dir new/{'n' * 300}", "one of 304 letters"),
+        (f"--output-dir {'n/' * 2000}", "a path of 3800 bytes"),
+        ("--output-dir small.npz/new", "cannot write small.npz/new: Not a directory"),
+    ],
+)
+def test_a_refused_command_leaves_nothing_behind(train_small, flags, words):
+    Path("taken").mkdir()
+    Path("taken/config.json").write_text("{}")
+    before = {path for path in Path().rglob("*") if path.parts[0] != "taken"}
+    status, _, err = train_small("--run-dir", "new/r", "--output-dir", "new/f", *flags.split())
+    assert status == 2
+    assert_one_line(err, words)
+    assert {path for path in Path().rglob("*") if path.parts[0] != "taken"} == before
+
+
+def test_the_memory_that_a_run_needs_is_that_of_its_models_and_images():
+    # 64 x 5 weights, 5 + 64 biases, in 4 bytes; sgd has a gradient beside them
+    settings = Settings(model=Model(n_hidden=5), training=Training(epochs=1))
+    models, images = da.needs(settings.resolved("toy", 30), DIGITS)
+    assert (models.n_bytes, images.n_bytes) == (2 * 4 * (64 * 5 + 5 + 64), 30 * 64)
+    # two levels and three seeds, untied, adam with two more numbers for each
+    settings = Settings(
+        model=Model(n_hidden=5, tied=False, decoder="linear", standardize=True),
+        corruption=Corruption((0.1, 0.2)),
+        training=Training(epochs=1, seeds=3, optimizer="adam", precision="float64"),
+    )
+    models, images = da.needs(settings.resolved("toy", 30), DIGITS)
+    assert models.n_bytes == 6 * 4 * 8 * (2 * 64 * 5 + 5 + 64)
+    assert images.n_bytes == 4 * 64 * (30 + 30 + 9)
+
+
+def test_a_run_that_does_not_fit_is_refused_with_advice_that_works(train_small, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 2_000_000)
+    size = ("--n-hidden", "4000", "--epochs", "1")
+    status, out, err = train_small("--run-dir", "r", size=size)
+    assert (status, out) == (2, "") and not Path("r").exists()
+    words = "at most 2 MB, which is free, got 2.1 MB needed", "for the model; lower --n-hidden"
+    assert_one_line(err, *words)
+    assert train_small("--run-dir", "r", size=("--n-hidden", "40", "--epochs", "1")).status == 0
 
 
 def test_vectors_are_not_drawn_as_images(train_small):

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dae_jax import evaluation, ladder, pretrain, stacked, training
-from dae_jax.datasets import Split
+from dae_jax import evaluation, ladder, memory, pretrain, stacked, training
+from dae_jax.datasets import Dataset, Split
 from dae_jax.runs import ladder as runs
 from dae_jax.runs import saved, shifts
+from dae_jax.settings.ladder import Data, Network, Settings
+from dae_jax.settings.pretrain import Running
 from helpers import assert_one_line, files, key, read_json, refused
 from small_stack import metrics
 
@@ -414,3 +416,24 @@ def test_a_resumed_run_is_of_the_kind_that_it_was(few, pretrain_call, monkeypatc
         assert few("--labels", "12").status == 130
     assert pretrain._wants_ladder(["--resume", "--run-dir", "r"])
     assert not pretrain._wants_ladder(["--resume", "--run-dir", "elsewhere"])
+
+
+def test_the_memory_that_a_run_needs_is_counted_from_its_widths():
+    images = Split(np.zeros((30, 64), np.uint8), np.arange(30) % 3)
+    dataset = Dataset("toy", "here", images, images, images, (8, 8), None)
+    more = dataset._replace(unlabelled=np.zeros((70, 64), np.uint8))
+    settings = Settings(
+        data=Data(labels=6), network=Network(hidden=(10, 5)), running=Running(seeds=2)
+    )
+    models, seen = runs.needs(settings.resolved("toy", 100), more)
+    weights = 2 * (64 * 10 + 10 * 5 + 5 * 3)  # W and V
+    others = 10 + 5 + 3 + 3 + 10 * (64 + 10 + 5 + 3)  # biases, scale, combinators
+    assert models.n_bytes == 2 * 4 * 4 * (weights + others)  # seeds, adam's four, float32
+    assert seen.n_bytes == 64 * (100 + 2 * 6)
+
+
+def test_a_ladder_that_does_not_fit_is_refused_before_anything_is_written(few, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 500_000)
+    status, _, err = few("--hidden", "1000")
+    assert status == 2 and not Path("r").exists()
+    assert_one_line(err, "at most 500 kB, which is free", "for the models; lower --hidden")

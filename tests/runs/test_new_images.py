@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dae_jax import predict, transform
+from dae_jax.datasets import image_folder
 from dae_jax.runs import new_images
 from helpers import assert_one_line, refused
 from trained_models import floats_card, own, picture, save_classifier, written
@@ -74,6 +75,20 @@ def test_colour_is_read_as_grey_if_the_training_images_were_or_if_wanted():
     assert len(new_images.load("new", BYTES, grey=True).images) == 4
     colour = replace(BYTES, image_shape=(2, 2, 3), pixels=12)
     refused(lambda: new_images.load("new", colour), mixed, "; convert the grey ones to colour")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_size_that_is_not_the_models_is_refused_before_any_image_has_it(monkeypatch):
+    picture(Path("new/1.png"), np.full((2, 2, 3), 9))
+    unknown = replace(BYTES, image_shape=None, pixels=75)
+    with monkeypatch.context() as patch:
+        patch.setattr(image_folder, "_decoded", None)
+        size, words = (100_000, 100_000), "got 100000 x 100000; leave --image-size out"
+        refused(lambda: new_images.load("new", BYTES, image_size=size), "expected 2 x 2", words)
+        words = "got 4 x 5; pass --image-size"
+        refused(lambda: new_images.load("new", unknown, image_size=(4, 5)), "75 values", words)
+    for size, grey in (((5, 5), False), ((15, 5), True)):
+        assert new_images.load("new", unknown, image_size=size, grey=grey).images.shape == (1, 75)
 
 
 @pytest.mark.usefixtures("here")
@@ -146,7 +161,7 @@ BAD_IMAGES = {
     "no part": ("stack", "own.npz --part valid", None, "train, test or all of own.npz"),
     "size of an array": ("stack", "own.npz --image-size 8 6", None, "a folder of images"),
     "another size": ("pets_run", "pets --image-size 5 4", None, "leave --image-size out"),
-    "no size": ("pets_run", "pets --image-size 0 4", None, "images of 1 to"),
+    "no size": ("pets_run", "pets --image-size 0 4", None, "images of at least 1 x 1"),
     "broken": ("stack", "x.npz", b"PK broken", "x.npz"),
     "broken picture": ("pets_run", "x.png", b"\x89PNG", "x.png"),
     "not finite": ("f", "x.npy", pixels(0, np.nan, "f4", 4), "NaN alone"),

@@ -34,3 +34,10 @@ def test_missing_values_are_0_at_the_input_and_left_out_of_the_errors():
     errors = Baselines(TRAIN, 3).compared(new, none, lambda x: seen.append(x) or x, key(1))
     assert errors.da == 0  # of the values that are there
     np.testing.assert_array_equal(seen[0], np.where(gaps, 0, NEW))
+
+
+def test_a_single_row_and_a_column_without_values_are_no_warning():
+    # warnings are errors in the tests
+    for train in (TRAIN[:1], np.where(np.arange(10) == 3, np.nan, TRAIN)):
+        errors = Baselines(train, 3).compared(NEW, GAUSSIAN, lambda x: x, key(1))
+        assert np.isfinite(errors.pca) and np.isfinite(errors.mean)

@@ -10,14 +10,15 @@ import optax
 import pytest
 from safetensors.numpy import load_file
 
-from dae_jax import autoencoder, corruption, datasets, stacked, training
+from dae_jax import autoencoder, corruption, datasets, memory, stacked, training
 from dae_jax.datasets import Dataset, Split
-from dae_jax.runs import saved, stack, stage
-from dae_jax.settings.pretrain import Finetuning, Layer, Settings
+from dae_jax.runs import saved, stack, stack_report, stage
+from dae_jax.settings.pretrain import Finetuning, Layer, Pretraining, Running, Settings
 from dae_jax.settings.pretrain import Stack as Network
 from dae_jax.stacked import Classifier
 from helpers import assert_one_line, files, read_json, sigmoid
 from small_stack import BATCH, LEVELS, ONE_LAYER, SEED, UNTRAINED, metrics, write_data
+from trained_models import floats_card
 
 
 def by_hand(cost, params, batches, optimizer, key, epochs):
@@ -473,3 +474,61 @@ def test_fine_tuning_without_layers_is_softmax_regression():
     W, b = softmax_regression(PIXELS / 255, CLASSES, rate=0.3, epochs=3, batch=20)
     np.testing.assert_allclose(model.top.W, W, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(model.top.b, b, rtol=1e-4, atol=1e-6)
+
+
+# ---- bounds ----------------------------------------------------------------------------------
+
+IMAGES = Split(np.zeros((30, 64), np.uint8), np.arange(30) % 3)
+TOY = Dataset("toy", "here", IMAGES, IMAGES, IMAGES, (8, 8), None)
+
+
+def needed(**settings):
+    """The bytes of models, codes and images."""
+    resolved = Settings(**settings).resolved("toy", 30)
+    return [need.n_bytes for need in stack.needs(resolved, TOY)]
+
+
+def test_the_memory_that_a_run_needs_is_that_of_its_largest_stage():
+    # the classifier, in 4 bytes, with its gradient
+    classifier = 64 * 50 + 50 + 50 * 3 + 3
+    flat = Pretraining(pretrain_epochs=(1,))
+    layer = 64 * 50 + 50 + 64
+    assert needed(stack=Network((50,)), pretraining=flat) == [
+        8 * max(classifier, layer),
+        0,
+        30 * 64,
+    ]
+    # layer 2, pretrained by adam on codes in 8 bytes, on the host and on the device, of 5 seeds
+    running = Running(seeds=5, precision="float64")
+    how = Pretraining(pretrain_optimizer="adam")
+    layer, codes = 5 * 4 * 8 * (100 * 90 + 90 + 100), 5 * 2 * 8 * 30 * 100
+    many = dict(stack=Network((100, 90)), running=running, pretraining=how)
+    assert needed(**many) == [layer, codes, 30 * 64]
+    # a softmax on the codes of layer 2
+    there = Pretraining(from_run="elsewhere")
+    wide = needed(stack=Network((1, 10_000)), finetuning=Finetuning(freeze=True), pretraining=there)
+    assert wide == [8 * (10_000 * 3 + 3), 2 * 4 * 30 * 10_000, 30 * 64]
+    more = TOY._replace(unlabelled=np.zeros((70, 64), np.uint8))
+    resolved = Settings(stack=Network((12, 8))).resolved("toy", 100)
+    assert stack.needs(resolved, more)[-1].n_bytes == 100 * 64
+
+
+def test_a_stack_that_does_not_fit_is_refused_before_anything_is_written(
+    pretrain_small, monkeypatch
+):
+    monkeypatch.setattr(memory, "available", lambda: 300_000)
+    status, _, err = pretrain_small("--hidden", "1000", "8")
+    assert status == 2 and not Path("r").exists()
+    assert_one_line(err, "at most 300 kB, which is free", "lower --hidden")
+
+
+def test_layers_that_are_read_again_are_drawn_to_the_same_pixels(tmp_path):
+    layers = [jax.device_get(layer) for layer in stacked.init_tutorial(1, 64, (100, 100))]
+    paths = [tmp_path / f"{k}.safetensors" for k in (1, 2)]
+    for path, layer in zip(paths, layers, strict=True):
+        saved.save(path, layer, floats_card(kind="autoencoder"))
+    read = [training.member(stack._read([path]), 0) for path in paths]
+    first, again = (stack_report._filters(each, "toy", (8, 8)) for each in (layers, read))
+    for one, other in zip(first, again, strict=True):
+        if isinstance(one.figure, np.ndarray):
+            np.testing.assert_array_equal(one.figure, other.figure)
