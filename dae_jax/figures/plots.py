@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dae_jax.errors import printable
 from dae_jax.files import write_whole
 
 if TYPE_CHECKING:
