@@ -3,15 +3,19 @@
 Its errors name the file, the field, what was expected and what was there.
 """
 
+import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from dae_jax.errors import InputError
 
-__all__ = ["LARGEST", "checked", "load", "parse"]
+__all__ = ["CHECKSUM", "LARGEST", "checked", "load", "parse", "signed", "verified"]
 
+CHECKSUM = "sha256"
+"""The name of a record's checksum among its entries."""
 LARGEST = 2**26
 """The size in bytes of the largest record that is read."""
 _MISSING = re.compile(r"Object missing required field (?P<name>.+)")
@@ -80,7 +84,7 @@ def checked(value: Any, kind: Any, what: str, do: str = "") -> Any:
 
     try:
         return msgspec.convert(value, kind)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.ValidationError, RecursionError, UnicodeError) as error:
         problem, _, place = str(error).partition(" - at `$")
         field = place.rstrip("`").removeprefix(".")
         if found := _EXPECTED.fullmatch(problem):
@@ -92,3 +96,34 @@ def checked(value: Any, kind: Any, what: str, do: str = "") -> Any:
         where = f"{field} in {what}" if field else what
         facts = {"expected": expected.replace("`", ""), "got": got.replace("`", "")}
         raise InputError(where, **facts, do=do) from error
+
+
+def signed(record: Mapping[str, Any], name: str = CHECKSUM) -> dict[str, Any]:
+    """A record's entries with the SHA-256 of all others as `json.dumps` has them.
+
+    Args:
+        record: The entries.
+        name: The name of the checksum, which comes last.
+
+    >>> signed({"format": 2})["sha256"][:8]
+    '3da2733d'
+    """
+    others = {key: value for key, value in record.items() if key != name}
+    return others | {name: hashlib.sha256(json.dumps(others).encode()).hexdigest()}
+
+
+def verified(record: Mapping[str, Any], what: str, do: str = "") -> dict[str, Any]:
+    """A record's entries without its checksum, which has to be right, if there is one.
+
+    Args:
+        record: The entries.
+        what: The file, for the error.
+        do: The remedy that an error names.
+
+    Raises:
+        InputError: The checksum is of another record.
+    """
+    if CHECKSUM in record and record[CHECKSUM] != signed(record)[CHECKSUM]:
+        expected = f"what its {CHECKSUM} is of"
+        raise InputError(what, expected=expected, got="something else", do=do)
+    return {key: value for key, value in record.items() if key != CHECKSUM}

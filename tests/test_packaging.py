@@ -60,7 +60,7 @@ def imported(place: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.partition(".")[0])
     beside = {file.stem for file in path.glob("*.py")}
-    return names - beside - {"dae_jax"} - sys.stdlib_module_names
+    return names - beside - {"dae_jax", "tests"} - sys.stdlib_module_names
 
 
 def distributions(module: str) -> set[str]:

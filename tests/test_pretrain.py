@@ -272,7 +272,7 @@ def test_a_preset_sets_the_flags_that_are_not_given_and_no_others(pretrain_small
     monkeypatch.setitem(PRESETS, "best", recipe)
     monkeypatch.setattr(stack, "pretrain", lambda run: None)  # as if stopped before training
     assert pretrain_small("--preset", "best", "--dropout", "0", "0").status == 130
-    got = shared.from_json(Settings, read_json("r/config.json"))
+    got = shared.from_json(Settings, shared.read_record("r"))
     assert got.preset == "best"
     # a given flag counts even if its value is the default of another preset
     assert got.finetuning.dropout == (0, 0)
@@ -290,7 +290,7 @@ def test_the_tutorials_preset_has_its_small_rate_and_its_many_epochs(pretrain_ca
         "usual": ("--init", "tutorial"),
     }.items():
         assert pretrain_call(*data, *flags, "--run-dir", name).status == 130
-        got = shared.from_json(Settings, read_json(f"{name}/config.json"))
+        got = shared.from_json(Settings, shared.read_record(name))
         tuning = got.finetuning
         rates[name] = (
             *got.pretraining.pretrain_learning_rate,

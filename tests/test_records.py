@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import pytest
 
@@ -45,6 +45,7 @@ def test_a_record_becomes_its_type(tmp_path):
         ('{"epoch": 1.5}', Row, "epoch in a.json: expected int, got float"),
         ('{"epoch": 1e999}', Row, "epoch in a.json: expected int"),
         ("9" * 10**5, int, "a.json"),
+        (r'"\ud800"', Literal["a"], "a.json"),
     ],
 )
 def test_anything_else_is_refused_with_its_place(tmp_path, monkeypatch, content, kind, words):

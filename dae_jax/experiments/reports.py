@@ -101,7 +101,7 @@ def _checked(path: Path, report: Report, name: str) -> Report:
     whole = records.checked(report, _Whole, str(path), again)
     for name, number in whole["numbers"].items():
         where = f"{name!r} in {path}"
-        values = records.checked(number, _Number, where, again)["values"]
+        values = number["values"] = records.checked(number, _Number, where, again)["values"]
         if not values or any(map(math.isinf, values)):
             raise InputError(where, expected="finite numbers", got=values, do=again)
     return report

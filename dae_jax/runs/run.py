@@ -18,7 +18,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from dae_jax import __version__, datasets
+from dae_jax import __version__, datasets, records
 from dae_jax.datasets import Dataset
 from dae_jax.errors import InputError
 from dae_jax.files import sweep, unwritable, writable_folder, write_whole
@@ -134,7 +134,7 @@ def open_run(
             f"--run-dir: {folder} holds a run already", do="pass --resume, or choose another folder"
         )
     sweep(folder)
-    config = json.dumps(shared.to_json(settings), indent=2)
+    config = json.dumps(records.signed(shared.to_json(settings)), indent=2)
     write_whole(folder / shared.CONFIG, config + "\n")
     record = folder / shared.RECORD
     if output.resume and record.exists():

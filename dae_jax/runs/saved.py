@@ -270,14 +270,8 @@ def described(params: AnyParams | Classifier, card: Card) -> dict[str, Any]:
 
 
 def signed(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """A card's entries with ``card_checksum``, the SHA-256 of all others as `json.dumps` has them.
-
-    >>> signed({"format": 2})["card_checksum"][:8]
-    '3da2733d'
-    """
-    others = {name: value for name, value in metadata.items() if name != "card_checksum"}
-    digest = hashlib.sha256(json.dumps(others).encode()).hexdigest()
-    return others | {"card_checksum": digest}
+    """A card's entries with ``card_checksum``; see `records.signed`."""
+    return records.signed(metadata, "card_checksum")
 
 
 def checksum(tensors: Mapping[str, Any]) -> str:

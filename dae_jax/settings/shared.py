@@ -257,12 +257,13 @@ def _may_begin(folder: Path) -> bool:
 
 
 def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The JSON object in the ``config.json`` of a run.
+    """The JSON object in the ``config.json`` of a run; one of an earlier version has no checksum.
 
     Raises:
-        InputError: It cannot be read, or is none.
+        InputError: It cannot be read, is none, or is not that of its checksum.
     """
-    return records.load(Path(folder) / CONFIG, dict[str, Any], "take another run directory")
+    path, do = Path(folder) / CONFIG, "take another run directory"
+    return records.verified(records.load(path, dict[str, Any], do), str(path), do)
 
 
 def is_of(kind: type[Any], run_dir: str | None) -> bool:

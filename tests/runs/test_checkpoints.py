@@ -12,7 +12,8 @@ import pytest
 
 from dae_jax.runs import checkpoints
 from dae_jax.runs.checkpoints import Checkpoints, Metrics
-from helpers import read_json, refused
+from dae_jax.settings import shared
+from helpers import refused
 
 
 def damage(checkpoint: Path) -> None:
@@ -37,7 +38,7 @@ def test_a_damaged_checkpoint_is_skipped_for_the_one_before(train_small, monkeyp
     assert "resuming after epoch 2 of 3" in out
     whole, broken = Path("whole/params.safetensors"), Path("broken/params.safetensors")
     assert whole.read_bytes() == broken.read_bytes()
-    whole, broken = (read_json(Path(run, "config.json")) for run in ("whole", "broken"))
+    whole, broken = (shared.read_record(run) for run in ("whole", "broken"))
     assert whole | {"output": None} == broken | {"output": None}
     for checkpoint in Path("broken/checkpoints").iterdir():
         damage(checkpoint)

@@ -17,7 +17,7 @@ from dae_jax.errors import InputError
 from dae_jax.runs import run as runs
 from dae_jax.runs.run import Member
 from dae_jax.settings import pretrain, shared, train
-from helpers import ROOT, files, read_json, refused
+from helpers import ROOT, files, refused
 
 PART = Split(np.zeros((4, 9), np.uint8), None)
 TOY = Dataset("toy", "here", PART, PART, PART, (3, 3), None)
@@ -33,7 +33,7 @@ def settings(**output):
 def test_a_run_records_its_settings_and_its_command():
     run = runs.open_run(settings(run_dir="r"), TOY, TWO, "python -m it --flag")
     assert files("r") == {"config.json", "command.txt"}
-    assert shared.from_json(train.Settings, read_json("r/config.json")) == run.settings
+    assert shared.from_json(train.Settings, shared.read_record("r")) == run.settings
     assert Path("r/command.txt").read_text() == "python -m it --flag\n"
     assert (run.command, run.pixel_scale) == ("python -m it --flag", 255)
     assert run.about["dataset"] == "toy" and run.about["model"]["n_hidden"] == 500
@@ -145,6 +145,18 @@ def test_files_count_as_finished_only_in_a_run_that_is_resumed():
         assert not run.finished(file)
     run = runs.open_run(settings(run_dir="r", resume=True), TOY, ONE, "")
     assert run.finished(file) and not run.finished(file, run.folder / "other")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_changed_configuration_is_refused_and_one_of_an_earlier_version_is_read():
+    with runs.open_run(settings(run_dir="r"), TOY, ONE, "") as run:
+        pass
+    path, content = Path("r/config.json"), Path("r/config.json").read_text()
+    assert shared.from_json(train.Settings, shared.read_record("r")) == run.settings
+    path.write_text(content.replace('"n_hidden": 500', '"n_hidden": 501'))
+    refused(lambda: shared.read_record("r"), "r/config.json", "sha256", "another run directory")
+    path.write_text(json.dumps(shared.to_json(run.settings)))
+    assert shared.from_json(train.Settings, shared.read_record("r")) == run.settings
 
 
 @pytest.mark.usefixtures("here")

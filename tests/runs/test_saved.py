@@ -245,6 +245,7 @@ def compared():
     copy_run("stack", "cmp", "model.safetensors")
     settings = json.loads(Path("cmp/config.json").read_text())
     settings["comparison"]["compare"] = True
+    del settings["sha256"]
     Path("cmp/config.json").write_text(json.dumps(settings))
 
 
