@@ -478,14 +478,14 @@ def test_fine_tuning_without_layers_is_softmax_regression():
 
 # ---- bounds ----------------------------------------------------------------------------------
 
-PART = Split(np.zeros((30, 64), np.uint8), np.arange(30) % 3)
-COUNTED = Dataset("toy", "here", PART, PART, PART, (8, 8), None)
+IMAGES = Split(np.zeros((30, 64), np.uint8), np.arange(30) % 3)
+SQUARES = Dataset("toy", "here", IMAGES, IMAGES, IMAGES, (8, 8), None)
 
 
 def needed(**settings):
     """The bytes of models, codes and images."""
     resolved = Settings(**settings).resolved("toy", 30)
-    return [need.n_bytes for need in stack.needs(resolved, COUNTED)]
+    return [need.n_bytes for need in stack.needs(resolved, SQUARES)]
 
 
 def test_the_memory_that_a_run_needs_is_that_of_its_largest_stage():
@@ -508,7 +508,7 @@ def test_the_memory_that_a_run_needs_is_that_of_its_largest_stage():
     there = Pretraining(from_run="elsewhere")
     wide = needed(stack=Network((1, 10_000)), finetuning=Finetuning(freeze=True), pretraining=there)
     assert wide == [8 * (10_000 * 3 + 3), 2 * 4 * 30 * 10_000, 30 * 64]
-    more = COUNTED._replace(unlabelled=np.zeros((70, 64), np.uint8))
+    more = SQUARES._replace(unlabelled=np.zeros((70, 64), np.uint8))
     resolved = Settings(stack=Network((12, 8))).resolved("toy", 100)
     assert stack.needs(resolved, more)[-1].n_bytes == 100 * 64
 
