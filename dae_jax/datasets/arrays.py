@@ -9,6 +9,7 @@ import io
 import math
 import os
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -329,7 +330,9 @@ def _npy_header(head: bytearray) -> Header:
         raise ValueError(f"version {version} of the format")
     first = version == (1, 0)
     parse = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = parse(stream)
+    with warnings.catch_warnings():  # of Python's parser, about a damaged header
+        warnings.simplefilter("ignore")
+        shape, fortran, dtype = parse(stream)
     if dtype.kind not in "biufUS" or min(shape, default=0) < 0:
         raise ValueError(f"shape {shape} of {dtype}")
     return Header(dtype, shape, "F" if fortran else "C", stream.tell())

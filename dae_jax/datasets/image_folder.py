@@ -1,5 +1,6 @@
 """Read image files: a folder of them, one sub-folder per class, or a CSV file of their labels."""
 
+import logging
 import math
 import os
 import re
@@ -39,6 +40,7 @@ _ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width are exchanged
 # A smaller file may claim so many pixels; a larger image needs a byte for as many as deflate can
 # make of one, in black and white.
 _FEW_PIXELS, _PIXELS_OF_A_BYTE = 1 << 24, 8 * 1032
+_SCANNED_PIXELS = 1 << 32  # of a progressive JPEG, which usually has about ten scans
 _RESIZE = "pass --image-size HEIGHT WIDTH"
 MIXED = "pass --grey to read all as grey, or convert them"
 """Advice of the error about images that are neither all grey nor all in colour."""
@@ -203,8 +205,7 @@ def _read(
     """Read images; also a line about those that are enlarged, if there are any."""
     from PIL import Image
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a line of its own about what Pillow makes the best of
+    with _pillow_silent():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         # All headers are read first: a wrong size is found before the pixels are decoded.
         sizes, greys = [], []
@@ -325,6 +326,10 @@ def _header(path: Path) -> tuple[tuple[int, int], bool]:
         width, height = image.size
         if width * height > max(_FEW_PIXELS, _PIXELS_OF_A_BYTE * path.stat().st_size):
             raise ValueError(f"{height} x {width} pixels in {path.stat().st_size:,} bytes")
+        if image.format == "JPEG":
+            scans = path.read_bytes().count(b"\xff\xda")
+            if width * height * scans > _SCANNED_PIXELS:
+                raise ValueError(f"{scans:,} scans of {height} x {width} pixels")
         grey = is_16_bit or image.mode in ("1", "L", "LA")
         return ((width, height) if rotated else (height, width)), grey
 
@@ -345,6 +350,20 @@ def _decoded(path: Path, mode: str, size: tuple[int, int]) -> np.ndarray:
             # Averaging: sharper filters overshoot, and would add faint edges to a clean background.
             image = image.resize((size[1], size[0]), Image.Resampling.BOX)
         return np.asarray(image)
+
+
+@contextmanager
+def _pillow_silent() -> Iterator[None]:
+    """Keep away what Pillow warns of and logs while it makes the best of a damaged image."""
+    logger = logging.getLogger("PIL")
+    level = logger.level
+    try:
+        logger.setLevel(logging.CRITICAL + 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

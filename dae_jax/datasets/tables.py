@@ -80,11 +80,13 @@ def read_table(path: str | os.PathLike[str], label_column: str | None = None) ->
     if label_column is not None and label_column not in names:
         raise InputError("--label-column", expected=f"a column of {path}", got=label_column)
     label = LABEL if label_column is None and LABEL in names else label_column
-    labels = None if label is None else _labels(frame.pop(label), f"{label} of {path}")
-    if not len(frame) or not len(frame.columns):
-        got = f"{len(frame)} rows of {len(frame.columns)}"
-        raise InputError(path, expected="rows of columns with numbers", got=got, do="add some")
-    return Table(_numbers(frame, path), labels, tuple(frame.columns))
+    # What pyarrow has read is decoded only here: text may be other than UTF-8.
+    with blaming(path, "columns of numbers, and of text or integers for the classes"):
+        labels = None if label is None else _labels(frame.pop(label), f"{label} of {path}")
+        if not len(frame) or not len(frame.columns):
+            got = f"{len(frame)} rows of {len(frame.columns)}"
+            raise InputError(path, expected="rows of columns with numbers", got=got, do="add some")
+        return Table(_numbers(frame, path), labels, tuple(frame.columns))
 
 
 def _read_csv(path: Path) -> Any:
@@ -139,13 +141,13 @@ def _numbers(frame: Any, path: Path) -> np.ndarray:
     """The columns as (n, d) of float64."""
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-    for name, column in frame.items():
-        if not (is_numeric_dtype(column) or is_bool_dtype(column) or column.isna().all()):
-            first = column.dropna().iloc[0]
+    numeric = {kind: is_numeric_dtype(kind) or is_bool_dtype(kind) for kind in set(frame.dtypes)}
+    for i, kind in enumerate(frame.dtypes):  # the columns themselves would take long, if many
+        if not numeric[kind] and not (column := frame.iloc[:, i]).isna().all():
             raise InputError(
-                f"column {name} of {path}",
+                f"column {column.name} of {path}",
                 expected="numbers",
-                got=repr(first),
+                got=repr(column.dropna().iloc[0]),
                 do="turn it into numbers or leave it out; pass --label-column if it holds classes; "
                 "a list of images has the columns file and label",
             )

@@ -15,6 +15,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,16 @@ def test_an_image_that_claims_more_pixels_than_its_bytes_can_hold_is_refused(tmp
     (tmp_path / "a.png").write_bytes(png(1, 89_000_000))
     refused_file(image_folder.read_image_folder, tmp_path, "a.png", "89000000 x 1 pixels in 65")
     assert measured(lambda: datasets.load(tmp_path))[1] < 5_000_000
+
+
+def test_a_jpeg_of_thousands_of_empty_scans_is_refused_in_a_moment(tmp_path):
+    Image.new("L", (4_000, 4_000)).save(tmp_path / "a.jpg", progressive=True)
+    assert image_folder.read_image_folder(tmp_path, (2, 2)).images.shape == (1, 2, 2)
+    content = (tmp_path / "a.jpg").read_bytes()
+    last = content.rindex(b"\xff\xda")
+    (tmp_path / "a.jpg").write_bytes(content[:last] + 10_000 * content[last:-2] + content[-2:])
+    refused_file(image_folder.read_image_folder, tmp_path, "a.jpg", "scans of 4000 x 4000 pixels")
+    assert measured(lambda: image_folder.read_image_folder(tmp_path))[0] < 5
 
 
 def test_a_large_blank_image_is_read(tmp_path):
@@ -262,17 +273,53 @@ def test_a_damaged_tiff_is_one_line_without_those_of_libtiff(tmp_path, capfd):
     assert tuple(capfd.readouterr()) == ("", "still there")
 
 
-def test_warnings_of_other_libraries_about_images_and_tables_are_not_shown(tmp_path, capfd):
+@contextmanager
+def nothing_said(caplog, capfd) -> Iterator[None]:
+    """Check that no library warns, logs or prints."""
+    capfd.readouterr()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        yield
+    assert not seen and not caplog.records and tuple(capfd.readouterr()) == ("", "")
+
+
+def test_damaged_headers_are_one_line_without_those_of_their_parsers(tmp_path, caplog, capfd):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.tif")
+    content = (tmp_path / "a.tif").read_bytes()
+    samples = struct.pack("<HHI", 277, 3, 1)  # of a pixel, of which one number follows
+    assert samples in content
+    place = content.index(samples) + len(samples)
+    damaged = content[:place] + struct.pack("<H", 278) + content[place + 2 :]
+    (tmp_path / "a.tif").write_bytes(damaged)
+    header = b"{'descr': '<f4\\e', 'fortran_order': False, 'shape': (1,)}"
+    npy = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+    (tmp_path / "x.npy").write_bytes(npy)
+    with nothing_said(caplog, capfd):
+        refused_file(image_folder.read_image_folder, tmp_path, "a.tif")
+        refused_file(arrays.read_npy, tmp_path / "x.npy")
+
+
+def test_warnings_of_other_libraries_about_images_and_tables_are_not_shown(tmp_path, caplog, capfd):
     image = Image.new("P", (4, 4))
     image.info["transparency"] = bytes(range(256))
     image.save(tmp_path / "a.png")  # Pillow advises the user to convert it
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")  # printed, as in a command
-        image_folder.read_image_folder(tmp_path, grey=True)
     pytest.importorskip("pandas")
     rows = ["1,2"] * 300_000 + ["1,x"] * 300_000  # of which pandas says that types are mixed
     (tmp_path / "x.csv").write_text("\n".join(["a,b", *rows]))
-    refused(lambda: tables.read_table(tmp_path / "x.csv"), "column b")
     (tmp_path / "y.csv").write_text("a,label\n1,inf\n2,1e300\n")
-    assert tables.read_table(tmp_path / "y.csv").labels is not None
-    assert tuple(capfd.readouterr()) == ("", "")
+    with nothing_said(caplog, capfd):
+        image_folder.read_image_folder(tmp_path, grey=True)
+        refused(lambda: tables.read_table(tmp_path / "x.csv"), "column b")
+        assert tables.read_table(tmp_path / "y.csv").labels is not None
+
+
+def test_text_in_a_parquet_file_that_is_no_utf_8_is_one_line(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pytest.importorskip("pandas")
+    text = pyarrow.array(["kind", "sort"])
+    table = pyarrow.table({"a": [1.0, 2.0], "label": text})
+    parquet.write_table(table, tmp_path / "x.parquet", compression="none", use_dictionary=False)
+    content = (tmp_path / "x.parquet").read_bytes()
+    (tmp_path / "x.parquet").write_bytes(content.replace(b"kind", b"\xffind"))
+    refused_file(tables.read_table, tmp_path / "x.parquet")
