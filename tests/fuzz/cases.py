@@ -12,7 +12,7 @@ __all__ = ["LONGEST", "PARTS", "Result", "generator", "one_of", "repeat", "stray
 PARTS = ("readers", "commands", "kills", "faults")
 LONGEST = 1_100
 """The most characters of an error, which may repeat a path or a value that is cut to fit."""
-_WARNING = re.compile(r"\b\w*Warning\b|^warning:|^W\d{4} ", re.MULTILINE)
+_WARNING = re.compile(r"\b\w*Warning\b|^[WE]\d{4} ", re.MULTILINE)
 
 
 class Result(NamedTuple):

@@ -32,7 +32,7 @@ class Ended(NamedTuple):
     """What is left of a process."""
 
     status: int
-    """Its exit status; negative for a signal; None would be a process that hung."""
+    """Its exit status; negative for a signal."""
     out: str
     err: str
     seconds: float
@@ -136,9 +136,9 @@ def waited(pid: int, start: float, seconds: float, streams: Path) -> Ended:
                 os.killpg(pid, signal.SIGKILL)
         time.sleep(0.01)
     took = time.monotonic() - start
-    texts = [(streams / name).read_bytes().decode(errors="replace") for name in ("out", "err")]
+    out, err = ((streams / name).read_bytes().decode(errors="replace") for name in ("out", "err"))
     busy = usage.ru_utime + usage.ru_stime
-    return Ended(os.waitstatus_to_exitcode(raw), *texts, took, busy, hung)
+    return Ended(os.waitstatus_to_exitcode(raw), out, err, took, busy, hung)
 
 
 def started(
