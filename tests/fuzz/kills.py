@@ -36,9 +36,7 @@ RUNS: dict[str, tuple[str, ...]] = {
         "--labels", "30", "--epochs", "40"),
 }  # fmt: skip
 """The runs that are killed: command and flags."""
-_TIMES = re.compile(
-    r"^resume$|second|duration|elapsed|date|time|per_second|checksum|sha256|crc|^resume$"
-)
+_TIMES = re.compile(r"second|duration|elapsed|date|time|per_second|checksum|sha256|crc|^resume$")
 """Fields of records that differ from run to run, checksums of rows that have such, --resume."""
 _TIMED_TEXT = re.compile(r"\b\d[\d,.]* (s|images/s)\b")
 
@@ -180,7 +178,8 @@ def differences(folder: Path, whole: Path) -> list[str]:
 def _files(folder: Path) -> set[str]:
     """The files of a run, without checkpoints, of which other epochs may be kept, and locks."""
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    return {name for name in names if "checkpoints" not in name and not name.endswith("lock")}
+    owner = (".lock", ".owner")
+    return {name for name in names if "checkpoints" not in name and name not in owner}
 
 
 def _difference(mine: Path, other: Path, name: str) -> str:
