@@ -75,7 +75,8 @@ class _Worker:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            with self._process:  # closes its pipes and waits for its end
+                pass
             self._process = None
 
 
