@@ -82,6 +82,11 @@ class Checkpoints:
             )
         except OSError as error:
             raise unwritable(self._folder, error) from error
+        except Exception as error:  # of many kinds, of damaged descriptions of checkpoints
+            raise InputError(
+                f"checkpoints in {self._folder} cannot be read ({type(error).__name__}: {error})",
+                do="start again in another --run-dir",
+            ) from error
 
     def __enter__(self) -> "Checkpoints":
         return self
