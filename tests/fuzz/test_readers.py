@@ -66,6 +66,8 @@ def test_an_edited_file_is_read_or_refused_in_one_line(
     holds()
 
 
+# Orbax's threads complain when they are collected; the commands keep this away from the user.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 def test_no_bit_of_a_checkpoint_can_flip_unnoticed(tmp_path: Path) -> None:
     for kind, document in readers.documents().items():
