@@ -136,3 +136,11 @@ def test_the_glossary_links_to_names_that_exist():
         else:
             module, _, name = path.rpartition(".")
             assert name in importlib.import_module(module).__all__, path
+
+
+def test_every_promise_names_tests_that_are_there():
+    page = (ROOT / "docs/robustness.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "Promise" not in line]
+    named = [re.findall(r"`(tests/[\w/]+\.py)`", row) for row in rows]
+    assert rows and all(named)
+    assert [path for paths in named for path in paths if not (ROOT / path).exists()] == []
