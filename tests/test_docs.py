@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import dae_jax
+from helpers import ROOT
 
 DOCS = Path(__file__).parent.parent / "docs"
 SOURCES = sorted(Path(dae_jax.__path__[0]).rglob("*.py"))
