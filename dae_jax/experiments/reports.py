@@ -27,6 +27,8 @@ __all__ = [
     "summarise",
 ]
 
+LARGEST = 1e100
+"""The largest number in a report: its square is a number, too."""
 PROG = "python -m dae_jax.reproduce"
 """The command that makes the reports."""
 MARKS = (
@@ -102,8 +104,9 @@ def _checked(path: Path, report: Report, name: str) -> Report:
     for name, number in whole["numbers"].items():
         where = f"{name!r} in {path}"
         values = number["values"] = records.checked(number, _Number, where, again)["values"]
-        if not values or any(map(math.isinf, values)):
-            raise InputError(where, expected="finite numbers", got=values, do=again)
+        if not values or any(abs(value) > LARGEST for value in values):
+            expected = f"numbers between -{LARGEST:g} and {LARGEST:g}"
+            raise InputError(where, expected=expected, got=values, do=again)
     return report
 
 

@@ -6,6 +6,7 @@ It holds ``config.json`` (the settings), ``command.txt`` (the command that began
 ``.lock`` is locked while it runs, and ``.owner`` names it.
 """
 
+import contextlib
 import datetime
 import itertools
 import json
@@ -25,7 +26,16 @@ from dae_jax.files import sweep, unwritable, writable_folder, write_whole
 from dae_jax.runs.stage import Place
 from dae_jax.settings import ladder, pretrain, shared, train
 
-__all__ = ["AnySettings", "Member", "Run", "claim", "load_data", "open_run", "read_settings"]
+__all__ = [
+    "AnySettings",
+    "Member",
+    "Run",
+    "claim",
+    "give_back",
+    "load_data",
+    "open_run",
+    "read_settings",
+]
 
 AnySettings = train.Settings | pretrain.Settings | ladder.Settings
 Settings = TypeVar("Settings", train.Settings, pretrain.Settings, ladder.Settings)
@@ -58,7 +68,7 @@ class Run(Generic[Settings]):
 
     def __exit__(self, *_: object) -> None:
         if self.lock is not None:
-            self.lock.release()
+            give_back(self.folder, self.lock)
 
     @property
     def pixel_scale(self) -> float:
@@ -129,7 +139,7 @@ def open_run(
     folder = Path(_new_folder() if output.run_dir is None else output.run_dir)
     lock = claim(folder)
     if os.path.exists(folder / shared.CONFIG) and not output.resume:
-        lock.release()
+        give_back(folder, lock)
         raise InputError(
             f"--run-dir: {folder} holds a run already", do="pass --resume, or choose another folder"
         )
@@ -174,6 +184,17 @@ def claim(folder: Path) -> BaseFileLock:
         raise unwritable(folder, error) from error
     write_whole(owner, f"process {os.getpid()} on {platform.node()}\n")
     return lock
+
+
+def give_back(folder: Path, lock: BaseFileLock) -> None:
+    """Release the lock of `claim`, and remove the folder if nothing was written to it."""
+    lock.release()
+    with contextlib.suppress(OSError):  # the folder has vanished
+        own = {".lock", ".owner"}
+        if {path.name for path in folder.iterdir()} <= own:
+            for name in own:
+                (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def _text(path: Path) -> str:

@@ -6,6 +6,7 @@ or crashes takes this process with it, and not the campaign.
 
 import importlib
 import json
+import logging
 import os
 import sys
 import traceback
@@ -22,6 +23,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what the package prints is not an answer
+    # Orbax leaves futures behind when a checkpoint is damaged; the commands silence all logs.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     for line in sys.stdin:
         part, seed, case = line.split()
         try:

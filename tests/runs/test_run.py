@@ -82,6 +82,10 @@ def test_a_run_directory_has_one_owner_and_is_free_when_that_dies(here):
         assert run.lock is not None and run.lock.is_locked
         refused(lambda: runs.claim(Path("r")), f"process {os.getpid()}")
     runs.claim(Path("r")).release()
+    runs.give_back(Path("r"), runs.claim(Path("r")))
+    assert files("r") == {"config.json", "command.txt"}
+    runs.give_back(Path("new"), runs.claim(Path("new")))
+    assert not Path("new").exists()
 
 
 @pytest.mark.usefixtures("here")
