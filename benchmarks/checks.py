@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import turns
-from turns import Epoch, Row, ratio
+from turns import Epoch, Row
 
 from dae_jax import console
 from dae_jax.settings import shared
@@ -82,19 +82,9 @@ def unchecked(folder: Path, **how: Any) -> Epoch:
 
 def main(argv: Sequence[str]) -> None:
     """Measure and print one table."""
-    settings = shared.parse(Settings, argv)
-    with turns.prepared(settings) as (folder, report):
-        entries = {"without checks": "unchecked", "with checks": "checked"}
-        rounds = 2 if settings.quick else 5
-        rows = turns.measure(
-            folder, rounds, {name: {"contestant": one} for name, one in entries.items()}
-        )
-        turns.check_learning(rows)
-        reference, other = rows.values()
-        target = "with / without checks", ratio(other, reference), "<=", MOST
-        report.numbers["checks"] = rows
-        report.say(f"{EPOCHS} epochs of {report.machine['images']:,} images")
-        report.say(turns.in_words(rows, [] if settings.quick else [target]))
+    contestants = {"without checks": "unchecked", "with checks": "checked"}
+    bound = "with / without checks", MOST
+    turns.two(shared.parse(Settings, argv), contestants, 5, EPOCHS, "checks", bound)
 
 
 if __name__ == "__main__":

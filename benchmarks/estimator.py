@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import turns
-from turns import Epoch, Row, ratio
+from turns import Epoch, Row
 
 from dae_jax import console
 from dae_jax.settings import shared
@@ -83,19 +83,9 @@ def estimator(folder: Path, **_: Any) -> Epoch:
 
 def main(argv: Sequence[str]) -> None:
     """Measure and print one table."""
-    settings = shared.parse(Settings, argv)
-    with turns.prepared(settings) as (folder, report):
-        entries = {"training.fit": "loop", "DenoisingAutoencoder.fit": "estimator"}
-        rounds = 2 if settings.quick else 9
-        rows = turns.measure(
-            folder, rounds, {name: {"contestant": one} for name, one in entries.items()}
-        )
-        turns.check_learning(rows)
-        reference, other = rows.values()
-        target = "estimator / training.fit", ratio(other, reference), "<=", MOST
-        report.numbers["fit"] = rows
-        report.say(f"{EPOCHS} epochs of {report.machine['images']:,} images")
-        report.say(turns.in_words(rows, [] if settings.quick else [target]))
+    contestants = {"training.fit": "loop", "DenoisingAutoencoder.fit": "estimator"}
+    bound = "estimator / training.fit", MOST
+    turns.two(shared.parse(Settings, argv), contestants, 9, EPOCHS, "fit", bound)
 
 
 if __name__ == "__main__":

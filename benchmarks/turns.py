@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -89,6 +89,36 @@ class Report:
             numbers = json.dumps(self.numbers, indent=2)
             path = files.write_whole(self._folder / f"{name}.json", numbers + "\n")
             print(f"{path} has every number, and {name}.txt beside it is this report")
+
+
+def two(
+    settings: Any,
+    contestants: Mapping[str, str],
+    rounds: int,
+    epochs: int,
+    number: str,
+    bound: tuple[str, float],
+) -> None:
+    """Measure two contestants, the reference first, and print one table.
+
+    Args:
+        settings: The flags of the script.
+        contestants: Their functions by the names of their rows.
+        rounds: The number of rounds; two of a quick run.
+        epochs: The epochs of a round, for the words above the table.
+        number: The name of the rows in the report.
+        bound: What their ratio is called, and the largest that is wanted.
+    """
+    with prepared(settings) as (folder, report):
+        entries = {name: {"contestant": one} for name, one in contestants.items()}
+        rows = measure(folder, 2 if settings.quick else rounds, entries)
+        check_learning(rows)
+        reference, other = rows.values()
+        what, most = bound
+        target = what, ratio(other, reference), "<=", most
+        report.numbers[number] = rows
+        report.say(f"{epochs} epochs of {report.machine['images']:,} images")
+        report.say(in_words(rows, [] if settings.quick else [target]))
 
 
 def start(

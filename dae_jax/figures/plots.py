@@ -44,7 +44,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 """Colours that colour-blind readers can tell apart (Okabe & Ito 2008)."""
 EACH_ON_ITS_OWN = "each filter scaled on its own: black is its smallest weight, white its largest"
 DPI = 120
-MOST_NAMES, LETTERS = 40, 70  # in the legend and in a line of the title of `curves`
+MOST_NAMES, LETTERS = 40, 64  # in the legend and in a line of the title of `curves`
 _P = ParamSpec("_P")
 
 

@@ -37,17 +37,24 @@ SHARE = 0.02
 """The largest share of the time of a training that writing checkpoints may take."""
 
 
-def digest(state: PyTree) -> str:
-    """The SHA-256 of the leaves in their order: of type, shape and bytes.
+def checksum(tensors: Mapping[str, Any]) -> str:
+    """The SHA-256 of the tensors in the order of their names: of name, type, shape and bytes.
 
-    >>> digest({"b": np.zeros(2, np.float32)})[:8]
-    '58672c11'
+    >>> checksum({"b": np.zeros(2, np.float32)})[:8]
+    '428f095c'
     """
-    sha = hashlib.sha256()
-    for leaf in map(np.asarray, jax.tree.leaves(state)):
-        sha.update(f"{leaf.dtype} {leaf.shape}\n".encode())
-        sha.update(np.ascontiguousarray(leaf).data)
-    return sha.hexdigest()
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = np.ascontiguousarray(tensors[name])
+        digest.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode())
+        digest.update(tensor.data)
+    return digest.hexdigest()
+
+
+def digest(state: PyTree) -> str:
+    """The `checksum` of a state, its leaves named by their places in it."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return checksum({jax.tree_util.keystr(place): np.asarray(leaf) for place, leaf in leaves})
 
 
 class Checkpoints:
@@ -273,9 +280,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         content = path.read_bytes() if path.exists() else b""
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    signed = (
-        f'"{records.CHECKSUM}"'.encode() in content
-    )  # all rows, or none from before there were checksums
+    # All rows have one, or none from before there were checksums.
+    signed = f'"{records.CHECKSUM}"'.encode() in content
     for line in content.split(b"\n"):
         try:
             whole = records.parse(line, dict[str, Any], str(path))

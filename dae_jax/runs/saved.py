@@ -6,7 +6,6 @@ A dA is saved as ``params.safetensors`` with the tensors `W`, `b`, `b_prime` and
 made; beside it are the version of the format, the equations and checksums of tensors and card.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -30,6 +29,7 @@ from dae_jax.datasets import from_array
 from dae_jax.errors import InputError
 from dae_jax.files import write_whole
 from dae_jax.runs.cards import Card, architecture
+from dae_jax.runs.checkpoints import checksum
 from dae_jax.runs.run import read_settings
 from dae_jax.settings import pretrain, train
 from dae_jax.stacked import Classifier, Layer
@@ -40,7 +40,6 @@ __all__ = [
     "DA",
     "FORMAT",
     "Model",
-    "checksum",
     "described",
     "encode",
     "find",
@@ -272,20 +271,6 @@ def described(params: AnyParams | Classifier, card: Card) -> dict[str, Any]:
 def signed(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """A card's entries with ``card_checksum``; see `records.signed`."""
     return records.signed(metadata, "card_checksum")
-
-
-def checksum(tensors: Mapping[str, Any]) -> str:
-    """The SHA-256 of the tensors in the order of their names: of name, type, shape and bytes.
-
-    >>> checksum({"b": np.zeros(2, np.float32)})[:8]
-    '428f095c'
-    """
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = np.ascontiguousarray(tensors[name])
-        digest.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode())
-        digest.update(tensor.data)
-    return digest.hexdigest()
 
 
 def load(path: str | os.PathLike[str]) -> Model:
