@@ -114,14 +114,15 @@ def train_mlp(full: datasets.Dataset) -> dict[str, int]:
     optimizer = training.optimiser("sgd", 0.01)
     state = training.start_state(params, optimizer)
     how: Any = {"optimizer": optimizer, "epochs": 1000, "batch_size": 20}
+    valid, test = ((np.asarray(images), labels) for images, labels in (full.valid, full.test))
     best = {"best epoch": 0, "wrong validation images": len(full.valid.images)}
     for report in training.fit(cost, state, tuple(full.train), jax.random.key(0), **how):
-        wrong = wrong_of(report.state.params, *full.valid)
+        wrong = wrong_of(report.state.params, *valid)
         if wrong < best["wrong validation images"]:
             best = {
                 "best epoch": report.epoch,
                 "wrong validation images": wrong,
-                "wrong test images": wrong_of(report.state.params, *full.test),
+                "wrong test images": wrong_of(report.state.params, *test),
             }
         if report.epoch % 50 == 0:
             print(f"mlp.py, epoch {report.epoch}: {best}", file=sys.stderr, flush=True)
@@ -183,7 +184,7 @@ def main() -> int:
         wrong = THEANO[f"sda_wrong_of_2000_{name}"]
         good.append(compare(f"SdA: wrong of 2,000 {name} images", results[name], wrong, 0.0))
 
-    images = full.train.images
+    images = np.asarray(full.train.images)
     costs, W_0 = train(images, 0.0, 15)
     good.append(compare("MNIST, 0 %", costs, THEANO["mnist_corruption_0"], tolerance))
     costs, W_30 = train(images, 0.3, 15, MASKS)

@@ -52,7 +52,12 @@ def cli(name: str | None = None) -> int:
     if name is None:
         name = Path(sys.argv[0]).stem.removeprefix("dae-jax-")
         name = "__main__" if name == "dae-jax" else name
-    return run(lambda argv: import_module(f"dae_jax.{name}").main(argv))
+    status = run(lambda argv: import_module(f"dae_jax.{name}").main(argv))
+    if not debug:
+        # All is done. Python's exit would restore the defaults, which end a process in silence.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+    return status
 
 
 def _end(number: int, _: Any) -> None:
@@ -217,9 +222,18 @@ class Progress:
         start: The number of epochs before the first.
         title: The name of the training.
         quiet: Whether nothing stays on the screen: no lines, and the bar disappears at the end.
+        blocks: The number of blocks of an epoch.
     """
 
-    def __init__(self, epochs: int, start: int = 0, title: str = "", *, quiet: bool = False):
+    def __init__(
+        self,
+        epochs: int,
+        start: float = 0,
+        title: str = "",
+        *,
+        quiet: bool = False,
+        blocks: int = 1,
+    ):
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -229,7 +243,7 @@ class Progress:
             TimeRemainingColumn,
         )
 
-        self._epochs, self._quiet = epochs, quiet
+        self._epochs, self._blocks, self._quiet = epochs, blocks, quiet
         self._title = f"{title}, epoch" if title else "epoch"
         self._console = Console(file=unescaped(), highlight=False, soft_wrap=True)
         self._bar = None
@@ -244,7 +258,8 @@ class Progress:
                 console=self._console,
                 transient=quiet,
             )
-            self._task = self._bar.add_task("", total=epochs, completed=start, report="compiling")
+            self._task = self._bar.add_task("", total=epochs, report="compiling")
+            self._bar.update(self._task, completed=start)
             self._bar.start()
 
     def __enter__(self) -> "Progress":
@@ -254,14 +269,25 @@ class Progress:
         if self._bar:
             self._bar.stop()
 
-    def show(self, epoch: int, words: str, images_per_second: float, seconds_left: float) -> None:
-        """Show a finished epoch, counted from 1."""
+    def show(
+        self,
+        epoch: int,
+        words: str,
+        images_per_second: float,
+        seconds_left: float,
+        block: int | None = None,
+    ) -> None:
+        """Show a finished epoch, or a block of one, both counted from 1."""
+        block = self._blocks if block is None else block
         report = f"{words}  {images_per_second:,.0f} images/s"
+        where = f"block {block}/{self._blocks}  " if block < self._blocks else ""
+        n, done = self._epochs * self._blocks, (epoch - 1) * self._blocks + block
         if self._bar:
-            self._bar.update(self._task, completed=epoch, report=report)
-        elif not self._quiet and (epoch % max(1, self._epochs // 20) == 0 or epoch == self._epochs):
+            completed = done / self._blocks if where else epoch
+            self._bar.update(self._task, completed=completed, report=where + report)
+        elif not self._quiet and (done % max(1, n // 20) == 0 or done == n):
             print(
-                f"{self._title} {epoch}/{self._epochs}  {report}  {seconds_left:.0f} s left",
+                f"{self._title} {epoch}/{self._epochs}  {where}{report}  {seconds_left:.0f} s left",
                 flush=True,
             )
 

@@ -10,6 +10,7 @@ from jaxtyping import Array
 from numpy.typing import ArrayLike, NDArray
 
 from dae_jax import autoencoder
+from dae_jax.rows import Rows
 
 __all__ = [
     "CHUNK",
@@ -29,7 +30,7 @@ the codes are the same to the bit as those of any other size."""
 
 
 def apply(
-    network: Callable[..., Any], params: Any, images: ArrayLike, pixel_scale: float = 255.0
+    network: Callable[..., Any], params: Any, images: ArrayLike | Rows, pixel_scale: float = 255.0
 ) -> NDArray[Any]:
     """Apply a network to any number of images, in chunks of one size.
 
@@ -40,7 +41,7 @@ def apply(
         network: ``network(params, x)``, images (n, d) to outputs (n, ...), image by image. It is
             compiled once for each function object: define it once, outside of a loop.
         params: A pytree of parameters.
-        images: (n, d) as the data set holds them; see `autoencoder.pixels`.
+        images: (n, d) as the data set holds them, in memory or not; see `autoencoder.pixels`.
         pixel_scale: Divisor of integer pixels.
 
     Returns:
@@ -49,7 +50,7 @@ def apply(
     >>> apply(lambda W, x: x @ W, np.ones((2, 1)), np.eye(2, dtype=np.float32)).tolist()
     [[1.0], [1.0]]
     """
-    images = np.asarray(images)
+    images = images if isinstance(images, Rows) else np.asarray(images)
     n, outputs = len(images), []
     for at in range(0, max(n, 1), CHUNK):
         chunk = images[at : at + CHUNK]
@@ -67,7 +68,7 @@ def _chunk(network: Callable[..., Any], params: Any, images: Array, pixel_scale:
 def error_rate(
     logits: Callable[..., Any],
     params: Any,
-    images: ArrayLike,
+    images: ArrayLike | Rows,
     labels: ArrayLike,
     pixel_scale: float = 255.0,
 ) -> float:

@@ -1,5 +1,6 @@
 """How much memory there is, and whether something fits into it before it is allocated."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import psutil
 
 from dae_jax.errors import InputError
 
-__all__ = ["Need", "available", "check", "check_all", "in_words", "of_training"]
+__all__ = ["Need", "available", "check", "check_all", "in_words", "of_images", "of_training"]
 
 _SLOTS = {"sgd": 0, "momentum": 1, "adam": 2}
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
@@ -80,6 +81,22 @@ def of_training(n_parameters: int, optimizer: str, n_members: int = 1, n_bytes: 
     48000
     """
     return n_parameters * (2 + _SLOTS.get(optimizer, 0)) * n_members * n_bytes
+
+
+def of_images(shape: Sequence[int], n_bytes: int, block_size: int | None = None) -> int:
+    """The bytes of images on the device while a model is trained on them.
+
+    Args:
+        shape: Of all, (n, ...).
+        n_bytes: The bytes of a value.
+        block_size: The number of images that it is trained on at once, of which two are in memory
+            and a third is being read; None for all.
+
+    >>> of_images((1_000, 784), 1), of_images((1_000, 784), 1, block_size=100)
+    (784000, 235200)
+    """
+    n = shape[0] if block_size is None else min(shape[0], 3 * block_size)
+    return n * math.prod(shape[1:]) * n_bytes
 
 
 def in_words(n_bytes: int) -> str:

@@ -51,7 +51,8 @@ def main(argv: Sequence[str]) -> int:
             return 130
         place, how = run.place("fine-tuning", run.folder / "finetune"), settings.finetuning
         keys = stack.keys(settings.seeds, len(layers))
-        tuned = stack.finetune(how, layers, run.dataset, keys, run.pixel_scale, place)
+        block = run.settings.data.block_size
+        tuned = stack.finetune(how, layers, run.dataset, keys, run.pixel_scale, place, block)
         if tuned is None:
             return 130
         names, labelled = stack.stage_names(settings), run.dataset.train

@@ -10,6 +10,7 @@ of costs is a sweep.
 """
 
 import difflib
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache, partial
@@ -24,9 +25,11 @@ import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Key
 
+from dae_jax import rows
 from dae_jax.errors import InputError
 
 __all__ = [
+    "Part",
     "Report",
     "Shuffle",
     "State",
@@ -49,6 +52,8 @@ __all__ = [
 ]
 
 PyTree = Any
+BLOCKS = 2**31
+"""Folded into a key for those of blocks; epochs fold in their number, from 0."""
 MEMBER = PartitionSpec("member")
 EVERYWHERE = PartitionSpec()
 Shuffle = bool | Literal["blocks"]
@@ -62,8 +67,17 @@ class State(NamedTuple):
     opt_state: PyTree
 
 
+class Part(NamedTuple):
+    """An epoch that was trained in part: some of its blocks."""
+
+    epoch: int  # whole epochs before it
+    blocks: int  # that were trained
+    total: np.ndarray  # the sum of the costs of their minibatches, float64
+    seconds: float = 0.0
+
+
 class Report(NamedTuple):
-    """One epoch: its cost, its duration and the state after it.
+    """One epoch, or what was trained of it: its cost, its duration and the state after it.
 
     `state` is donated to the next epoch: copy what you need of it before asking for the next
     report.
@@ -74,6 +88,7 @@ class Report(NamedTuple):
     finite: bool  # whether all costs and parameters, of all members, are finite
     seconds: float
     state: State
+    part: Part | None = None  # None at the end of the epoch
 
 
 class Watch:
@@ -436,10 +451,11 @@ def fit(
     batch_size: int,
     shuffle: Shuffle = False,
     updates: int | None = None,
-    start: int = 0,
+    start: int | Part = 0,
     own_data: bool = False,
     labelled: PyTree = None,
     labelled_batch_size: int | None = None,
+    block_size: int | None = None,
 ) -> Iterator[Report]:
     """Train, yielding a `Report` after each epoch; everything else is code around this generator.
 
@@ -448,14 +464,21 @@ def fit(
     of that epoch) are not seen, as in the tutorial. Keys are folded in by (epoch, step), so that a
     run resumed with ``start=k`` repeats to the bit what an uninterrupted one does after epoch k.
 
-    Four parameters say what is trained; the nine keywords say how, and only three of them have no
+    With `block_size` the data are trained on in blocks of consecutive rows, of which two are in
+    memory at a time: one that is trained on, and the next, which is read meanwhile. With `shuffle`
+    the blocks come in a new order every epoch, and the rows within each. Keys are folded in by
+    (block, epoch, step). There is a report after each block, whose `Report.part` is not None before
+    the epoch is whole; ``start=report.part`` resumes there.
+
+    Four parameters say what is trained; the ten keywords say how, and only three of them have no
     default.
 
     Args:
         cost: Any function ``cost(params, batch, key) -> scalar``; from `bind` if it has numbers
             that change. In a sweep they have a leading axis of members; see `sweep`.
         state: From `start_state`, `sweep` or a checkpoint. Donated: do not use it again.
-        data: A pytree of arrays whose leading axis is the images; put on the device once.
+        data: A pytree of arrays whose leading axis is the images, or of `rows.Rows`; put on the
+            device once, or block by block.
         key: A key; or, for a sweep, an array of keys, one per member.
         optimizer: Any Optax optimiser.
         epochs: The number of the last epoch, at least `start`.
@@ -463,7 +486,7 @@ def fit(
         shuffle: Whether to draw a new order every epoch; ``"blocks"`` draws each minibatch as a
             block of consecutive images instead, whose first is uniform, with replacement.
         updates: Total number of minibatches, if the last epoch ends before all images were seen.
-        start: Number of epochs that `state` has been trained for.
+        start: Number of epochs that `state` has been trained for, or the part of one.
         own_data: In a sweep, whether `data` has the leading axis of members too, so that each
             learns from its own images. Otherwise all share them.
         labelled: A second pytree of arrays, such as images with labels beside many without: each
@@ -471,6 +494,8 @@ def fit(
             key)``. They have a new order every epoch, and are repeated until it ends. In a sweep,
             each member has its own.
         labelled_batch_size: Rows of `labelled` per minibatch; needed with it.
+        block_size: Largest number of images of a block, at least `batch_size`. None, or as many as
+            there are, to train on all data at once.
 
     Raises:
         InputError: Something else than a function, a state, a key or arrays; a batch larger than
@@ -480,7 +505,8 @@ def fit(
     cost = bind(cost)
     _check_state(state)
     _check_key(key)
-    n_images = _check_data("data", data, axis=1 if own_data else 0)
+    axis = 1 if own_data else 0
+    n_images = _check_data("data", data, axis)
     if not 1 <= batch_size <= n_images:
         raise InputError(
             "batch size",
@@ -496,6 +522,13 @@ def fit(
             got=updates,
             do="choose fewer epochs",
         )
+    if block_size is not None and block_size < batch_size:
+        raise InputError(
+            "block size",
+            expected=f"at least {batch_size}, the images of a minibatch",
+            got=block_size,
+            do="choose a larger --block-size or a smaller batch",
+        )
     how: dict[str, Any] = dict(
         # Only the update is compiled in: optimisers that differ in their rate are one program.
         optimizer=optax.GradientTransformation(_no_init, optimizer.update),
@@ -505,22 +538,76 @@ def fit(
     )
     if labelled is not None:
         _check_labelled(labelled, labelled_batch_size, axis=key.ndim)
+    blocks = rows.blocks(n_images, batch_size, block_size)
+    n_members, place, each = None, jax.device_put, jax.device_put
     if key.ndim:
         n_members, mesh = key.shape[0], member_mesh(key.shape[0])
-        cost, state, key, labelled = (_spread(tree, mesh) for tree in (cost, state, key, labelled))
-        place = partial(jax.device_put, device=NamedSharding(mesh, EVERYWHERE))
-        data = _spread(data, mesh) if own_data else place(data)
+        each = partial(_spread, mesh=mesh)
+        cost, state = each(cost), each(state)
+        everywhere = partial(jax.device_put, device=NamedSharding(mesh, EVERYWHERE))
+        place = each if own_data else everywhere
         how |= {"mesh": mesh, "own_data": own_data}
-    else:
-        n_members, data, labelled = None, *jax.device_put((data, labelled))
+    labelled = each(labelled)
+    key_of_all = each(key) if len(blocks) == 1 else None
     run = run_epoch if n_members is None else run_sweep_epoch
 
-    def step(state: State, epoch: int) -> tuple[State, PyTree]:
-        left = whole if updates is None else updates - epoch * whole
-        short = left if left < whole else None
-        return run(state, cost, data, key, epoch, labelled, updates=short, **how)
+    def plan(epoch: int) -> list[_Turn]:
+        left = whole if updates is None else min(whole, updates - epoch * whole)
+        return _plan(epoch, blocks, batch_size, left, shuffled=bool(shuffle))
 
-    return _reports(step, state, range(start, epochs), n_members, (data, labelled))
+    def read(block: int) -> PyTree:
+        return place(jax.tree.map(lambda a: rows.part(a, *blocks[block], axis), data))
+
+    def step(state: State, part: PyTree, turn: _Turn) -> tuple[State, PyTree]:
+        short = None if turn.whole else turn.updates
+        own_key = each(_block_key(key, turn.block)) if key_of_all is None else key_of_all
+        return run(state, cost, part, own_key, turn.epoch, labelled, updates=short, **how)
+
+    begun = start if isinstance(start, Part) else Part(start, 0, np.zeros(()))
+    turns = [plan(epoch) for epoch in range(begun.epoch, epochs)]
+    return _reports(step, read, turns, state, begun, n_members, labelled)
+
+
+class _Turn(NamedTuple):
+    """A block and its place in the training."""
+
+    epoch: int
+    before: int  # blocks of the epoch before it
+    block: int
+    updates: int
+    whole: bool  # whether these are all that the block has
+    last: bool  # of the epoch
+
+
+def _plan(
+    epoch: int, blocks: Sequence[tuple[int, int]], batch_size: int, left: int, *, shuffled: bool
+) -> list[_Turn]:
+    """The blocks of an epoch in their order, with the minibatches of each, `left` in all.
+
+    The order is that of the epoch alone, so that the members of a sweep, which share the blocks,
+    are the runs alone.
+    """
+    order = range(len(blocks))
+    if shuffled:
+        order = np.random.default_rng((BLOCKS, epoch)).permutation(len(blocks)).tolist()
+    turns = []
+    for before, block in enumerate(order):
+        first, last = blocks[block]
+        n = (last - first) // batch_size
+        turns.append(_Turn(epoch, before, block, min(n, left), left >= n, last=False))
+        left -= n
+        if left <= 0:
+            break
+    return [*turns[:-1], turns[-1]._replace(last=True)]
+
+
+def _block_key(key: Array, block: int) -> Array:
+    """The key of a block, or of each member."""
+
+    def one(key: Array) -> Array:
+        return jax.random.fold_in(jax.random.fold_in(key, BLOCKS), block)
+
+    return jax.vmap(one)(key) if key.ndim else one(key)
 
 
 def _no_init(params: PyTree) -> PyTree:
@@ -559,7 +646,7 @@ def _check_data(name: str, data: PyTree, axis: int) -> int:
     """Check that the data are arrays of one length, and return it."""
     leaves = jax.tree.leaves(data)
     for leaf in leaves:
-        if not isinstance(leaf, jax.Array | np.ndarray) or leaf.dtype.kind in "OSUMm":
+        if not isinstance(leaf, jax.Array | np.ndarray | rows.Rows) or leaf.dtype.kind in "OSUMm":
             kind = type(leaf).__name__
             raise InputError(
                 name,
@@ -586,25 +673,46 @@ def _check_labelled(labelled: PyTree, batch_size: int | None, axis: int) -> None
 
 
 def _reports(
-    step: Callable[[State, int], tuple[State, PyTree]],
+    step: Callable[[State, PyTree, _Turn], tuple[State, PyTree]],
+    read: Callable[[int], PyTree],
+    epochs: Iterable[Sequence[_Turn]],
     state: State,
-    epochs: range,
+    begun: Part,
     n_members: int | None,
-    data: PyTree,
+    labelled: PyTree,
 ) -> Iterator[Report]:
-    """Run the epochs; of a sweep, leave out the copies that pad its members (see `_spread`)."""
-    for epoch in epochs:
+    """Run the epochs block by block; the next block is read while the device works on one.
+
+    Of a sweep, the copies that pad its members are left out (see `_spread`).
+    """
+    turns = [turn for epoch in epochs for turn in epoch]
+    turns = turns[begun.blocks :]
+    done = sum(turn.updates for epoch in list(epochs)[:1] for turn in epoch[: begun.blocks])
+    total, seconds = begun.total, begun.seconds
+    data = read(turns[0].block) if turns else None
+    for turn, following in itertools.zip_longest(turns, turns[1:]):
         began = time.perf_counter()
-        state, results = step(state, epoch)
+        state, results = step(state, data, turn)  # returns at once
+        upcoming = data
+        if following is not None and following.block != turn.block:
+            upcoming = read(following.block)
         costs, finite = jax.device_get(results)  # waits for the device
-        seconds = time.perf_counter() - began
+        seconds += time.perf_counter() - began
         own = state
         if n_members is not None and len(costs) > n_members:
             # from the host: see `member`
             costs, own = jax.tree.map(lambda a: a[:n_members], (costs, jax.device_get(state)))
         if not np.all(finite):
-            _check_finite_data(data)
-        yield Report(epoch + 1, costs, bool(np.all(finite)), seconds, own)
+            _check_finite_data((data, labelled))
+        cost = costs
+        if turn.before or not turn.last:
+            total, done = total + costs.astype(float) * turn.updates, done + turn.updates
+            cost = (total / done).astype(costs.dtype)
+        part = None if turn.last else Part(turn.epoch, turn.before + 1, total, seconds)
+        yield Report(turn.epoch + 1, cost, bool(np.all(finite)), seconds, own, part)
+        if turn.last:
+            total, done, seconds = np.zeros(()), 0, 0.0
+        data = upcoming
 
 
 def _check_finite_data(data: PyTree) -> None:

@@ -204,6 +204,28 @@ def test_libraries_write_nothing_beside_the_one_line():
     assert loud.returncode == 1 and "a warning" in loud.stderr and "an error" in loud.stderr
 
 
+AT_EXIT = """
+import os, signal, sys
+from dae_jax import console
+class Late:
+    def __del__(self):  # late in Python's exit
+        os.kill(os.getpid(), signal.{name})
+sys.modules["dae_jax.toy"] = type(sys)("toy")
+sys.modules["dae_jax.toy"].main = lambda argv: 3
+status = console.cli("toy")
+late = Late()
+late.itself = late
+sys.exit(status)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_when_all_is_done_changes_nothing(name):
+    done = process("-c", AT_EXIT.format(name=name))
+    assert (done.returncode, done.stderr) == (3, "")
+
+
 # ---- the machine -----------------------------------------------------------------------------
 
 CPUINFO = "processor\t: 0\nmodel name\t: A Chip: 3 GHz\nprocessor\t: 1\nmodel name\t: Another\n"

@@ -142,6 +142,19 @@ def test_a_damaged_layer_is_named_and_when_removed_trained_again(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("left", [0, 200])
+def test_a_finished_layer_whose_metrics_are_damaged_is_trained_again(
+    pretrain_call, here, whole, left
+):
+    shutil.copytree(whole.run, "r")
+    path = Path("r/layer_1/metrics.jsonl")
+    path.write_bytes(path.read_bytes()[:left])
+    status, out, err = pretrain_call("--resume", "--run-dir", "r")
+    assert (status, err) == (0, "") and "r/layer_1/metrics.jsonl is damaged after epoch" in out
+    assert_same_run("r", whole.run)
+
+
+@pytest.mark.slow
 def test_one_ctrl_c_stops_a_sweep_after_the_epoch_and_says_how_to_resume(
     pretrain_small, pretrain_call, sweep, monkeypatch
 ):

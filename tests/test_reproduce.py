@@ -1,6 +1,7 @@
 """`python -m dae_jax.reproduce` as a user meets it: experiments, list, check, table, errors."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -345,6 +346,14 @@ def test_mistakes_are_one_line_and_write_nothing(run, tmp_path, monkeypatch, arg
     assert status == 2
     assert_one_line(err, *BAD[argv])
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_table_that_is_a_pipe_is_refused_and_not_waited_for(run, tmp_path):
+    os.mkfifo(tmp_path / "pipe.md")
+    status, _, err = run("--table", tmp_path / "pipe.md")
+    assert status == 2
+    assert_one_line(err, "--table", "pipe.md", "no such file")
 
 
 WHOLE = json.dumps(report("toy"))

@@ -8,10 +8,11 @@ import gzip
 import io
 import math
 import os
+import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TextIO
@@ -20,6 +21,7 @@ import numpy as np
 
 from dae_jax import memory
 from dae_jax.errors import InputError
+from dae_jax.rows import AnyRows, Joined, Stored
 
 __all__ = [
     "IDX_NAMES",
@@ -27,13 +29,16 @@ __all__ = [
     "blaming",
     "check_unfolded",
     "find_idx",
+    "find_shards",
     "lines",
+    "natural_order",
     "parse_idx",
     "read_content",
     "read_idx",
     "read_idx_folder",
     "read_npy",
     "read_npz",
+    "read_shards",
     "to_array",
 ]
 
@@ -89,6 +94,13 @@ def blaming(what: object, expected: str, do: str = "fetch or make it again") -> 
     except Exception as error:  # On a damaged or malicious file, a parser can raise anything.
         got = str(error) or type(error).__name__
         raise InputError(what, expected=expected, got=got, do=do) from error
+
+
+class _Place(NamedTuple):
+    """A file, and where an array file begins in it."""
+
+    path: str | os.PathLike
+    offset: int = 0
 
 
 class _File(NamedTuple):
@@ -174,6 +186,13 @@ def _read(stream: Any, limit: int, content: bytearray | None = None) -> bytearra
     return whole
 
 
+def _raise_excess(n_bytes: int, header: Header) -> None:
+    """Refuse a file with so many bytes more, or fewer, than its header says."""
+    size = "more" if n_bytes > 0 else "fewer"
+    values = f"{header.shape} of {header.dtype}"
+    raise ValueError(f"{size} bytes than the {header.claimed_bytes} for {values}")
+
+
 def to_array(content: bytearray, header: Header) -> np.ndarray:
     """The array in a file's content, in native byte order.
 
@@ -188,26 +207,50 @@ def to_array(content: bytearray, header: Header) -> np.ndarray:
         ValueError: The content is shorter or longer than the header says.
     """
     dtype, shape, order, offset = header
-    if (excess := len(content) - header.claimed_bytes) != 0:
-        size = "more" if excess > 0 else "fewer"
-        raise ValueError(f"{size} bytes than the {header.claimed_bytes} for {shape} of {dtype}")
+    if excess := len(content) - header.claimed_bytes:
+        _raise_excess(excess, header)
     array = np.ndarray(shape, dtype, content, offset, order=order)
     if dtype.isnative:
         return array
     return array.byteswap(inplace=True).view(dtype.newbyteorder("="))
 
 
-def _load(file: _File, parse: Callable[[bytearray], Header], what: object) -> np.ndarray:
-    """Read the array in a file, whose header is believed within bounds only."""
+def _load(
+    file: _File,
+    parse: Callable[[bytearray], Header],
+    what: object,
+    leave: float = math.inf,
+    place: _Place | None = None,
+) -> Any:
+    """Read the array in a file, whose header is believed within bounds only.
+
+    Args:
+        file: The file.
+        parse: Its header's parser.
+        what: Its name, for errors.
+        leave: Bytes from which on the array stays in the file; see `read_npy`.
+        place: The file in which it can be read by position.
+    """
     content = _read(file.stream, _HEADER_BYTES)
     header = parse(content)
     claimed, most = header.claimed_bytes, _possible(file.size) if file.zipped else file.size
     if claimed > most:
         raise ValueError(f"a header that claims {claimed} bytes in a file of at most {most}")
+    if place is not None and _stays(header, leave):
+        if claimed < most:
+            _raise_excess(most - claimed, header)
+        shape, offset = header.shape, place.offset + header.offset
+        return Stored(place.path, offset, shape, header.dtype)
     if file.zipped:
         check_unfolded(what, claimed, file.size)
     memory.check(what, claimed, "give a part of it")
     return to_array(_read(file.stream, claimed, content), header)
+
+
+def _stays(header: Header, leave: float) -> bool:
+    """Whether an array stays in its file: large, and rows of numbers, one after another."""
+    rows = len(header.shape) > 1 and header.order == "C" and header.dtype.kind in "biuf"
+    return rows and header.claimed_bytes - header.offset >= leave
 
 
 def read_content(path: str | os.PathLike, limit: int) -> bytearray:
@@ -257,7 +300,7 @@ def parse_idx(content: bytearray, what: object) -> np.ndarray:
         return to_array(content, _idx_header(content))
 
 
-def read_idx(path: str | os.PathLike) -> np.ndarray:
+def read_idx(path: str | os.PathLike, leave: float = math.inf) -> AnyRows:
     """Read an IDX file, plain or gzip.
 
     The format: two zero bytes, one byte for the type (08, 09, 0B-0E), one for the number of axes,
@@ -266,6 +309,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
 
     Args:
         path: The file.
+        leave: See `read_npy`.
 
     Returns:
         The array: uint8, int8, int16, int32, float32 or float64, in native byte order.
@@ -274,7 +318,7 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
         InputError: The file is not IDX, is damaged, or is shorter or longer than its header says.
     """
     with _opened(path, "a complete IDX file") as file:
-        return _load(file, _idx_header, path)
+        return _load(file, _idx_header, path, leave, None if file.zipped else _Place(path))
 
 
 def find_idx(path: str | os.PathLike) -> dict[str, Path]:
@@ -296,11 +340,12 @@ def find_idx(path: str | os.PathLike) -> dict[str, Path]:
     return files
 
 
-def read_idx_folder(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_idx_folder(path: str | os.PathLike, leave: float = math.inf) -> dict[str, Any]:
     """Read a folder of IDX files with MNIST's names; see `find_idx` and `read_idx`.
 
     Args:
         path: The folder, with train-images-idx3-ubyte and any of the other three files.
+        leave: See `read_npy`.
 
     Returns:
         The arrays by name: train_images, (n, ...), and, if their files exist, train_labels, (n,),
@@ -310,7 +355,7 @@ def read_idx_folder(path: str | os.PathLike) -> dict[str, np.ndarray]:
         InputError: Images are missing, the numbers of images and labels differ, or a file cannot
             be read.
     """
-    arrays = {part: read_idx(file) for part, file in find_idx(path).items()}
+    arrays = {part: read_idx(file, leave) for part, file in find_idx(path).items()}
     for part in ("train", "test"):
         images, labels = arrays.get(f"{part}_images"), arrays.get(f"{part}_labels")
         if images is None and (part == "train" or labels is not None):
@@ -341,31 +386,34 @@ def _npy_header(head: bytearray) -> Header:
 _NPY = "a complete .npy array of numbers or text (an object array is a pickle, which can run code)"
 
 
-def read_npy(path: str | os.PathLike) -> np.ndarray:
+def read_npy(path: str | os.PathLike, leave: float = math.inf) -> AnyRows:
     """Read an .npy file of numbers or text (numpy.lib.format, versions 1 and 2), without pickle.
 
     Args:
         path: The file.
+        leave: Rows of numbers that are so many bytes in all, or more, stay in the file, if they are
+            there one after another and uncompressed.
 
     Returns:
-        The array, in native byte order.
+        The array, in native byte order; or its rows.
 
     Raises:
         InputError: The file is not .npy, holds objects or records, or is shorter or longer than
             its header says.
     """
     with _opened(path, _NPY) as file:
-        return _load(file, _npy_header, path)
+        return _load(file, _npy_header, path, leave, None if file.zipped else _Place(path))
 
 
-def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read_npz(path: str | os.PathLike, leave: float = math.inf) -> dict[str, Any]:
     """Read an .npz file: a zip archive of .npy files (numpy.savez), stored or deflated.
 
     Args:
         path: The file.
+        leave: See `read_npy`.
 
     Returns:
-        The arrays by name.
+        The arrays, or their rows, by name.
 
     Raises:
         InputError: The file is not such an archive, or `read_npy` would refuse one of its arrays.
@@ -384,10 +432,95 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
             if not supported or unclaimed < 0 or too_large:
                 raise ValueError(f"{member.filename}, which cannot hold the size that it claims")
         check_unfolded(path, unfolded, size, "save it by numpy.savez, uncompressed")
-        memory.check(path, unfolded, "give a part of it")
+        places = {member.filename: _place(path, file, member) for member in members}
+        read = [m for m in members if m.file_size < leave or places[m.filename] is None]
+        memory.check(path, sum(member.file_size for member in read), "give a part of it")
         for member in members:
             if member.filename.endswith(".npy"):
-                name = member.filename.removesuffix(".npy")
+                name, place = member.filename.removesuffix(".npy"), places[member.filename]
                 with blaming(f"{path}[{name}]", _NPY), archive.open(member) as stream:
-                    arrays[name] = _load(_File(stream, member.file_size), _npy_header, path)
+                    opened = _File(stream, member.file_size)
+                    arrays[name] = _load(opened, _npy_header, path, leave, place)
     return arrays
+
+
+def _place(path: str | os.PathLike, file: Any, member: zipfile.ZipInfo) -> _Place | None:
+    """Where a member of a zip archive begins that is stored uncompressed; None if it is not.
+
+    Its local header has 30 bytes, a name and an extra field, whose lengths are its last four bytes
+    (PKWARE, APPNOTE.TXT, 4.3.7).
+    """
+    if member.compress_type != zipfile.ZIP_STORED:
+        return None
+    file.seek(member.header_offset + 26)
+    name, extra = struct.unpack("<2H", file.read(4))
+    return _Place(path, member.header_offset + 30 + name + extra)
+
+
+def read_shards(path: str | os.PathLike, leave: float = math.inf) -> dict[str, Any]:
+    """Read a folder of .npy files that are parts of one data set, in the order of their names.
+
+    The order is that of numbers within names. Files whose names begin with ``x_train``, ``x_test``
+    or ``x`` are images, and those beside them that begin with ``y_train``, ``y_test`` or ``y``,
+    with the same endings, are their labels; if no name begins with an x, all are images.
+
+    Args:
+        path: The folder.
+        leave: See `read_npy`; the bytes are those of all.
+
+    Returns:
+        The arrays, or their rows, by name: x_train, y_train, x_test, y_test, or x and y.
+
+    Raises:
+        InputError: Shards of different widths or types, labels without images, or a file that
+            cannot be read.
+    """
+    files = sorted(find_shards(path), key=lambda file: natural_order(file.name))
+    groups: dict[str, list[Path]] = {}
+    # `isfile` is False where `stat` raises; `read_npy` will say why.
+    whole = sum(os.path.getsize(file) for file in files if os.path.isfile(file))
+    plain = not any(file.name.startswith("x") for file in files)
+    for file in files:
+        names = ("x_train", "y_train", "x_test", "y_test", "x", "y")
+        name = next((n for n in names if file.name.startswith(n)), "")
+        if plain or not name:
+            if not plain:
+                expected = "names that begin with x or y, as others here do"
+                raise InputError(file, expected=expected, got=file.name, do="move it elsewhere")
+            name = "x"
+        groups.setdefault(name, []).append(file)
+    return {
+        name: _joined(Path(path), shards, 0 if whole >= leave and name[0] == "x" else math.inf)
+        for name, shards in groups.items()
+    }
+
+
+def _joined(path: Path, files: Sequence[Path], leave: float) -> AnyRows:
+    """Several arrays of one shape of rows and one type, as one."""
+    each = [read_npy(file, leave) for file in files]
+    for file, array in zip(files, each, strict=True):
+        for what, own, first in (
+            ("rows of shape", array.shape[1:], each[0].shape[1:]),
+            ("rows of type", array.dtype, each[0].dtype),
+        ):
+            if own != first:
+                expected = f"{what} {first}, as in {files[0].name}"
+                raise InputError(file, expected=expected, got=own, do="prepare all alike")
+    if all(isinstance(array, np.ndarray) for array in each):
+        return np.concatenate(each)
+    return Joined(each, str(path))
+
+
+def find_shards(path: str | os.PathLike) -> list[Path]:
+    """The .npy files of a folder, none if there is no such folder."""
+    if not os.path.isdir(path):
+        return []
+    with blaming(path, "a folder that can be listed", "check its path and permissions"):
+        return [p for p in Path(path).iterdir() if p.suffix == ".npy" and p.name[0] != "."]
+
+
+def natural_order(name: str) -> tuple[list[str | tuple[int, str]], str]:
+    """A sorting key that puts 2 before 10."""
+    parts = re.split("([0-9]+)", name)  # numbers at odd places, of any length
+    digits = [part.lstrip("0") for part in parts]
+    return [(len(digits[i]), digits[i]) if i % 2 else part for i, part in enumerate(parts)], name

@@ -1,12 +1,14 @@
 """Checks of a data set before a training command uses it."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from dae_jax import datasets
+from dae_jax import datasets, rows
 from dae_jax.datasets import Dataset, image_folder
 from dae_jax.errors import InputError
+from dae_jax.rows import AnyRows
 
 __all__ = [
     "check_budget",
@@ -22,7 +24,7 @@ __all__ = [
 
 
 def check_range(
-    name: str, images: np.ndarray, pixel_scale: float, cost: str, *, linear: bool, do: str = ""
+    name: str, images: AnyRows, pixel_scale: float, cost: str, *, linear: bool, do: str = ""
 ) -> None:
     """Check that the decoder can reconstruct the pixels.
 
@@ -37,15 +39,16 @@ def check_range(
     Raises:
         InputError: Values outside [0, 1] after scaling.
     """
-    if linear:
+    if linear or (images.dtype == np.uint8 and pixel_scale >= np.iinfo(np.uint8).max):
         return
     integers = np.issubdtype(images.dtype, np.integer)
     scale = pixel_scale if integers else 1
-    low, high = np.nanmin(images) / scale, np.nanmax(images) / scale
+    least, most = rows.bounds(images)
+    low, high = least / scale, most / scale
     if low >= 0 and high <= 1:
         return
     usual = (
-        f"pass --pixel-scale {images.max()}"
+        f"pass --pixel-scale {most}"
         if integers and low >= 0
         else "scale them to [0, 1], or use --cost squared-error --decoder linear, which fits any"
     )
@@ -57,30 +60,38 @@ def check_range(
     )
 
 
-def check_complete(name: str, *parts: np.ndarray) -> None:
+def check_complete(name: str, *images: AnyRows) -> None:
     """Check that no value is missing.
 
     Args:
         name: The name of the data set, for the error.
-        *parts: Its images or rows, each (n, d).
+        *images: Its images or rows, each (n, d).
 
     Raises:
         InputError: Some are, as NaN.
     """
-    for images in parts:
-        if images.dtype.kind == "f" and (missing := np.isnan(images)).any():
-            i, j = divmod(int(missing.argmax()), images.shape[1])
-            raise InputError(
-                f"values of {name}",
-                expected="none that is missing",
-                got=f"{missing.sum():,} that are NaN, the first in row {i} at column {j}",
-                do="fill them in, by python -m dae_jax.train --data DATA and then "
-                "python -m dae_jax.transform RUN DATA --impute",
-            )
+    for own in images:
+        before = 0
+        for part in rows.parts(own) if own.dtype.kind == "f" else ():
+            if (missing := np.isnan(part)).any():
+                i, j = divmod(int(missing.argmax()), part.shape[1])
+                n = rows.missing(own)
+                raise InputError(
+                    f"values of {name}",
+                    expected="none that is missing",
+                    got=f"{n:,} that are NaN, the first in row {before + i} at column {j}",
+                    do="fill them in, by python -m dae_jax.train --data DATA and then "
+                    "python -m dae_jax.transform RUN DATA --impute",
+                )
+            before += len(part)
 
 
 def with_unlabelled(
-    dataset: Dataset, unlabelled: str, image_size: tuple[int, int] | None, grey: bool = False
+    dataset: Dataset,
+    unlabelled: str,
+    image_size: tuple[int, int] | None,
+    grey: bool = False,
+    leave: float = math.inf,
 ) -> Dataset:
     """Add more images of the same kind, without labels, to a data set.
 
@@ -91,6 +102,7 @@ def with_unlabelled(
         unlabelled: Name or path of the other images; labels that they have are ignored.
         image_size: The (height, width) that image files are resized to; or None.
         grey: Whether image files that are saved in colour are read as grey.
+        leave: See `datasets.load`.
 
     Raises:
         InputError: The other images have another size or kind.
@@ -110,7 +122,7 @@ def with_unlabelled(
         images, source = more.images.reshape(len(more.images), -1), unlabelled
         more_shape, notices = more.images.shape[1:], more.notices
     else:
-        whole = datasets.load_whole(unlabelled)
+        whole = datasets.load_whole(unlabelled, leave=leave)
         images, source = whole.train.images, whole.source
         more_shape, notices = whole.image_shape, whole.notices
     if own.shape[1] != images.shape[1] or shape != more_shape:
@@ -223,7 +235,7 @@ def check_budget(dataset: Dataset, budget: int) -> None:
         )
 
 
-def check_varied(name: str, images: np.ndarray) -> None:
+def check_varied(name: str, images: AnyRows) -> None:
     """Check that images differ.
 
     Args:
@@ -233,7 +245,7 @@ def check_varied(name: str, images: np.ndarray) -> None:
     Raises:
         InputError: All images are the same.
     """
-    if (images == images[0]).all():
+    if all((part == images[0]).all() for part in rows.parts(images)):
         got = f"{len(images):,} that are all the same"
         raise InputError(f"images of {name}", expected="images that differ", got=got)
 

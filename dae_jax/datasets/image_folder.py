@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import re
 import shlex
 import warnings
 from collections.abc import Collection, Iterator, Sequence
@@ -14,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dae_jax import memory
-from dae_jax.datasets.arrays import blaming
+from dae_jax.datasets.arrays import blaming, natural_order
 from dae_jax.datasets.label_file import read_label_file, some
 from dae_jax.errors import InputError
 
@@ -175,7 +174,7 @@ def _found(path: Path) -> tuple[list[Path], np.ndarray | None, tuple[str, ...] |
     if not _is_label_file(path):
         return _by_class(path)
     labels = read_label_file(path)
-    class_names = tuple(sorted(set(labels.values()), key=_natural_order))
+    class_names = tuple(sorted(set(labels.values()), key=natural_order))
     index = {name: i for i, name in enumerate(class_names)}
     indices = np.array([index[label] for label in labels.values()], np.int32)
     return [path.parent / name for name in labels], indices, class_names
@@ -257,17 +256,10 @@ def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
         entries = [p for p in folder.iterdir() if p.name[0] != "."]
         # That is refused for a folder whose names may be listed, but not opened.
         os.stat(os.path.join(folder, "."))
-    entries.sort(key=lambda p: _natural_order(p.name))
+    entries.sort(key=lambda p: natural_order(p.name))
     # `Path.is_file` and `Path.is_dir` raise what those of os.path answer with False.
     images = [p for p in entries if p.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(p)]
     return images, [p for p in entries if os.path.isdir(p)]
-
-
-def _natural_order(name: str) -> tuple[list[str | tuple[int, str]], str]:
-    """A sorting key that puts 2 before 10."""
-    parts = re.split("([0-9]+)", name)  # numbers at odd places, of any length
-    digits = [part.lstrip("0") for part in parts]
-    return [(len(digits[i]), digits[i]) if i % 2 else part for i, part in enumerate(parts)], name
 
 
 def _common_size(

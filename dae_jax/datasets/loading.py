@@ -6,26 +6,31 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dae_jax import rows
 from dae_jax.datasets import mnist, tables
 from dae_jax.datasets.arrays import (
     IDX_NAMES,
     find_idx,
+    find_shards,
     read_idx,
     read_idx_folder,
     read_npy,
     read_npz,
+    read_shards,
 )
 from dae_jax.datasets.image_folder import IMAGE_SUFFIXES, LABELS_SUFFIX, read_image_folder
 from dae_jax.datasets.label_file import COLUMNS
 from dae_jax.datasets.pickles import read_pickle
 from dae_jax.errors import InputError
+from dae_jax.rows import AnyRows, Joined, Rows, Selected, Stored, Without
 
 __all__ = [
+    "LARGE",
     "NAMES",
     "Dataset",
     "Split",
@@ -39,12 +44,16 @@ __all__ = [
 
 NAMES = ("mnist", "mnist-sample", "digits")
 """Data sets that `load` knows by name."""
+LARGE = 1 << 30
+"""The bytes of training images from which on they are trained on in blocks, by default, and no more
+than `HELD_OUT` are held out for each of validation and testing."""
+HELD_OUT = 10_000
 
 _DIGITS = tuple("0123456789")
 _PICKLE = r"\.(pkl|pickle)(\.gz)?$"
 _IDX = r"[-.]idx\d?(-ubyte)?(\.gz)?$"
 _ENDING = r"([-.]idx\d?(-ubyte)?|\.npz|\.npy|\.pkl|\.pickle|\.csv|\.parquet)?(\.gz)?$"
-_Parts = Mapping[str, tuple[np.ndarray, np.ndarray | None]]  # Images and labels as they are read.
+_Parts = Mapping[str, tuple[AnyRows, np.ndarray | None]]  # Images and labels as they are read.
 _Names = tuple[str, ...] | None
 _Shape = tuple[int, ...] | None
 
@@ -52,7 +61,7 @@ _Shape = tuple[int, ...] | None
 class Split(NamedTuple):
     """The images of one part of a data set, and their labels."""
 
-    images: np.ndarray
+    images: AnyRows
     """(n, d), pixels as uint8 or int32, or values as float32, NaN where they are missing."""
     labels: np.ndarray | None
     """(n,), int32 in 0 .. K-1; or None."""
@@ -78,7 +87,7 @@ class Dataset(NamedTuple):
     """(h, w) or (h, w, 3), whose product is d; None if it is unknown."""
     class_names: tuple[str, ...] | None
     """The names of labels 0, 1, ...; None if they are not named."""
-    unlabelled: np.ndarray | None = None
+    unlabelled: AnyRows | None = None
     """More images of the same kind without labels, for pretraining alone, (m, d); or None."""
     notices: tuple[str, ...] = ()
     """The lines that a command prints about image files: see `image_folder.ImageFiles`."""
@@ -86,11 +95,33 @@ class Dataset(NamedTuple):
     """The names of the d columns of a table; None for images."""
 
     @property
-    def pretraining_images(self) -> np.ndarray:
+    def pretraining_images(self) -> AnyRows:
         """The training images followed by those without labels, (n + m, d)."""
         if self.unlabelled is None:
             return self.train.images
-        return np.concatenate([self.train.images, self.unlabelled])
+        both = self.train.images, self.unlabelled
+        if any(isinstance(images, Rows) for images in both):
+            return Joined(both)
+        return np.concatenate(both)
+
+    @property
+    def parts(self) -> tuple[Split, Split, Split]:
+        """The three parts."""
+        return self.train, self.valid, self.test
+
+    def in_memory(self) -> "Dataset":
+        """The data set with all images as arrays.
+
+        Raises:
+            InputError: They do not fit into memory.
+        """
+        train, valid, test = (
+            Split(rows.in_memory(images, self.source), labels) for images, labels in self.parts
+        )
+        more = self.unlabelled
+        if more is not None:
+            more = rows.in_memory(more, self.source)
+        return self._replace(train=train, valid=valid, test=test, unlabelled=more)
 
 
 def load(
@@ -100,6 +131,7 @@ def load(
     image_size: tuple[int, int] | None = None,
     grey: bool = False,
     label_column: str | None = None,
+    leave: float = math.inf,
 ) -> Dataset:
     """Load a data set by name, or one of your own by path.
 
@@ -112,16 +144,20 @@ def load(
         name_or_path: One of `NAMES` as a string, even if there is a file of that name; or the path
             of a folder of IDX files or of images, of a .csv file of images and their labels, or of
             an .npz (x_train, y_train, x_test, y_test, or x and y; only the images to train on are
-            needed), .npy (images), IDX (images) or .pkl[.gz] file; or of a table of numbers, a .csv
-            or .parquet file, see `tables.read_table`.
+            needed), .npy (images), IDX (images) or .pkl[.gz] file; of a folder of .npy files, see
+            `arrays.read_shards`; or of a table of numbers, a .csv or .parquet file, see
+            `tables.read_table`.
         valid_fraction: The share of the training images, in [0, 1), that is held out for
             validation, and as many again for testing if there is no test set. The split is
-            balanced by class and has a fixed seed. None means 0.1. Only for data without a split
-            of their own.
+            balanced by class and has a fixed seed. None means 0.1; of images of more than `LARGE`
+            bytes, that or the share of `HELD_OUT` images. Only for data without a split of their
+            own.
         image_size: (height, width) in pixels for image files; see `read_image_folder`.
         grey: Whether to read image files that are saved in colour as grey.
         label_column: The column of a table that holds the classes; None for ``label``, if there is
             one.
+        leave: Images of so many bytes, or more, stay in their files, as `rows.Rows`; those of
+            .npy and IDX files and .npz archives that are not compressed.
 
     Returns:
         The data set.
@@ -130,7 +166,7 @@ def load(
         InputError: The data are not found, cannot be read or are malformed, or an argument does
             not apply to them.
     """
-    dataset = _load(name_or_path, valid_fraction, image_size, grey, label_column)
+    dataset = _load(name_or_path, valid_fraction, image_size, grey, label_column, leave)
     if holds_image_files(str(name_or_path)):
         # Minibatches of a single class would spoil training.
         order = np.random.default_rng(0).permutation(len(dataset.train.images))
@@ -146,6 +182,7 @@ def load_whole(
     image_size: tuple[int, int] | None = None,
     grey: bool = False,
     label_column: str | None = None,
+    leave: float = math.inf,
 ) -> Dataset:
     """Load a data set without a new split and without shuffling.
 
@@ -157,6 +194,7 @@ def load_whole(
         image_size: See `load`.
         grey: See `load`.
         label_column: See `load`.
+        leave: See `load`.
 
     Returns:
         The data set.
@@ -165,7 +203,7 @@ def load_whole(
         InputError: As for `load`.
     """
     fraction = None if has_fixed_split(name_or_path) else 0.0
-    return _load(name_or_path, fraction, image_size, grey, label_column)
+    return _load(name_or_path, fraction, image_size, grey, label_column, leave)
 
 
 def from_array(
@@ -184,7 +222,7 @@ def from_array(
         InputError: They have another shape, are no numbers or are infinite.
     """
     array = np.asarray(images)
-    flat = _flat_images({"": (array, None)}, what)[""]
+    flat = rows.in_memory(_flat_images({"": (array, None)}, what)[""])
     return flat, None if array.ndim == 2 else _image_shape(array.shape[1:])
 
 
@@ -235,9 +273,19 @@ def holds_image_files(name_or_path: str) -> bool:
 def _lists_images(path: str) -> bool:
     """Whether a path is a folder of images or a CSV file of their labels."""
     if os.path.isdir(path):
-        return not find_idx(path)
+        return not find_idx(path) and not _is_sharded(path)
     is_csv = path.lower().endswith(LABELS_SUFFIX) and os.path.isfile(path)
     return is_csv and COLUMNS[0] in tables.header(path)
+
+
+def _is_sharded(path: str) -> bool:
+    """Whether a folder holds .npy files, and neither images nor visible folders."""
+    if not (shards := find_shards(path)):
+        return False
+    others = (Path(path, name) for name in os.listdir(path) if name[0] != ".")
+    return not any(
+        p.suffix.lower() in IMAGE_SUFFIXES or os.path.isdir(p) for p in others if p not in shards
+    )
 
 
 def _load(
@@ -246,6 +294,7 @@ def _load(
     image_size: tuple[int, int] | None,
     grey: bool,
     label_column: str | None,
+    leave: float,
 ) -> Dataset:
     """Load a data set as `load` does, but without shuffling."""
     is_name = isinstance(name_or_path, str) and name_or_path in NAMES
@@ -272,7 +321,7 @@ def _load(
             values, table_labels, columns = tables.read_table(path, label_column)
             parts, class_names = {"train": (values, table_labels)}, None
         else:
-            parts, class_names = _read_path(path, name), None
+            parts, class_names = _read_path(path, name, leave), None
         name, source = re.sub(_ENDING, "", path.resolve().name), str(path)
     elif name == "digits":
         parts, source = _digits()
@@ -286,8 +335,7 @@ def _load(
         _refuse_fraction(valid_fraction, source)
     else:
         missing = ("valid",) if "test" in splits else ("valid", "test")
-        fraction = 0.1 if valid_fraction is None else valid_fraction
-        splits |= _held_out(splits["train"], missing, fraction)
+        splits |= _held_out(splits["train"], missing, valid_fraction)
     shape = None if columns else _image_shape(parts["train"][0].shape[1:])
     train, valid, test = (splits[part] for part in ("train", "valid", "test"))
     names = class_names or label_names
@@ -308,28 +356,31 @@ def _digits() -> tuple[_Parts, str]:
     return {"train": (scaled, np.asarray(labels))}, "sklearn.datasets.load_digits"
 
 
-def _read_path(path: Path, given: str) -> _Parts:
-    """Read the parts in a file of arrays or a folder of IDX files, unchanged.
+def _read_path(path: Path, given: str, leave: float) -> _Parts:
+    """Read the parts in a file of arrays or a folder of them, unchanged.
 
     Args:
         path: The file or folder.
         given: The path as the user gave it, for errors.
+        leave: See `load`.
     """
     if not given or not os.path.exists(path):
         near = difflib.get_close_matches(given, NAMES, 1)
         do = f"did you mean {near[0]}?" if near else "check the path"
         raise InputError("data", expected=f"{', '.join(NAMES)} or a path", got=repr(given), do=do)
     name = path.name.lower()
-    if path.is_dir():
+    if path.is_dir() and find_idx(path):
         keys = dict(zip(IDX_NAMES, ("x_train", "y_train", "x_test", "y_test"), strict=True))
-        arrays = {keys[part]: array for part, array in read_idx_folder(path).items()}
+        arrays = {keys[part]: array for part, array in read_idx_folder(path, leave).items()}
         return _parts_by_name(arrays, path)
+    if path.is_dir():
+        return _parts_by_name(read_shards(path, leave), path)
     if name.endswith(".npz"):
-        return _parts_by_name(read_npz(path), path)
+        return _parts_by_name(read_npz(path, leave), path)
     if name.endswith(".npy"):
-        return {"train": (read_npy(path), None)}
+        return {"train": (read_npy(path, leave), None)}
     if re.search(_IDX, name):
-        return {"train": (read_idx(path), None)}
+        return {"train": (read_idx(path, leave), None)}
     if re.search(_PICKLE, name):
         return dict(zip(("train", "valid", "test"), read_pickle(path), strict=True))
     expected = (
@@ -338,10 +389,10 @@ def _read_path(path: Path, given: str) -> _Parts:
     raise InputError(path, expected=expected, got="another format", do="convert it to .npz")
 
 
-def _parts_by_name(arrays: Mapping[str, np.ndarray], path: Path) -> _Parts:
+def _parts_by_name(arrays: Mapping[str, Any], path: Path) -> _Parts:
     """Pair arrays named x_train, y_train, x_test, y_test, or x and y, to images and labels."""
     suffixes = {"train": "_train", "test": "_test"} if "x_train" in arrays else {"train": ""}
-    parts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {
+    parts: dict[str, tuple[AnyRows, np.ndarray | None]] = {
         part: (arrays[f"x{suffix}"], arrays.get(f"y{suffix}"))
         for part, suffix in suffixes.items()
         if f"x{suffix}" in arrays
@@ -352,9 +403,9 @@ def _parts_by_name(arrays: Mapping[str, np.ndarray], path: Path) -> _Parts:
     return parts
 
 
-def _flat_images(parts: _Parts, source: str) -> dict[str, np.ndarray]:
+def _flat_images(parts: _Parts, source: str) -> dict[str, AnyRows]:
     """The images of each part as (n, d), with one d and one type for all; none is infinite."""
-    flat = {}
+    flat: dict[str, AnyRows] = {}
     for part, (array, _) in parts.items():
         what, do = _named(source, part), "give one array of images of one size"
         got = f"shape {array.shape} of {array.dtype}"
@@ -364,7 +415,7 @@ def _flat_images(parts: _Parts, source: str) -> dict[str, np.ndarray]:
             raise InputError(what, expected=expected, got=got, do=do)
         if array.size == 0:
             raise InputError(what, expected="at least one image and pixel", got=got, do=do)
-        flat[part] = array.reshape(len(array), -1)
+        flat[part] = _as_rows(array, array.dtype)
     widths = {part: array.shape[1] for part, array in flat.items()}
     kinds = {part: "integer" if x.dtype.kind in "iu" else "float" for part, x in flat.items()}
     for expected, got in (("of one width", widths), ("all integer or all float", kinds)):
@@ -373,20 +424,34 @@ def _flat_images(parts: _Parts, source: str) -> dict[str, np.ndarray]:
             raise InputError(source, expected=f"images {expected}", got=got, do=do)
     dtype = _integer_dtype(flat, source) if "integer" in kinds.values() else np.float32
     with np.errstate(over="ignore"):  # Values too large for float32 become infinite; see below.
-        flat = {part: array.astype(dtype, copy=False) for part, array in flat.items()}
+        flat = {part: _as_rows(array, dtype) for part, array in flat.items()}
     for part, array in flat.items():
-        if np.isnan(array).all():
-            expected, do = "numbers, of which some may be missing", "give some"
-            raise InputError(_named(source, part), expected=expected, got="NaN alone", do=do)
-        if (infinite := np.isinf(array)).any():
-            i, j = divmod(int(infinite.argmax()), array.shape[1])
-            got, do = (
-                f"{array[i, j]} in image {i} at value {j}",
-                "correct it or leave the image out",
-            )
-            what = _named(source, part)
-            raise InputError(what, expected="finite numbers of float32", got=got, do=do)
+        if array.dtype.kind == "f":
+            _check_finite(array, _named(source, part))
     return flat
+
+
+def _as_rows(images: AnyRows, dtype: Any) -> AnyRows:
+    """Images as vectors, (n, d), of another type."""
+    if isinstance(images, np.ndarray):
+        return images.reshape(len(images), -1).astype(dtype, copy=False)
+    assert isinstance(images, Stored | Joined)
+    return images.flat(dtype)
+
+
+def _check_finite(images: AnyRows, what: str) -> None:
+    """Check that no value is infinite, and some are not missing."""
+    before, n_missing = 0, 0
+    for part in rows.parts(images):
+        if (infinite := np.isinf(part)).any():
+            i, j = divmod(int(infinite.argmax()), part.shape[1])
+            got = f"{part[i, j]} in image {before + i} at value {j}"
+            do = "correct it or leave the image out"
+            raise InputError(what, expected="finite numbers of float32", got=got, do=do)
+        before, n_missing = before + len(part), n_missing + int(np.isnan(part).sum())
+    if n_missing == images.size:
+        expected, do = "numbers, of which some may be missing", "give some"
+        raise InputError(what, expected=expected, got="NaN alone", do=do)
 
 
 def _named(source: str, part: str) -> str:
@@ -394,9 +459,12 @@ def _named(source: str, part: str) -> str:
     return f"{source} ({part} images)" if part else source
 
 
-def _integer_dtype(images: Mapping[str, np.ndarray], source: str) -> type[np.integer]:
+def _integer_dtype(images: Mapping[str, AnyRows], source: str) -> type[np.integer]:
     """The smaller of uint8 and int32 that holds all parts of integer images."""
-    low, high = min(x.min() for x in images.values()), max(x.max() for x in images.values())
+    if all(x.dtype == np.uint8 for x in images.values()):
+        return np.uint8
+    each = [rows.bounds(x) for x in images.values()]
+    low, high = min(low for low, _ in each), max(high for _, high in each)
     dtype = np.uint8 if low >= 0 and high <= 255 else np.int32
     if high > np.iinfo(dtype).max or low < np.iinfo(dtype).min:
         got, do = f"{low} to {high}", "give them as float32"
@@ -447,21 +515,29 @@ def _checked_labels(labels: np.ndarray, n: int, what: str) -> np.ndarray:
     return integers
 
 
-def _held_out(train: Split, missing: Sequence[str], fraction: float) -> dict[str, Split]:
+def _held_out(train: Split, missing: Sequence[str], share: float | None) -> dict[str, Split]:
     """Split the training set into the missing parts and a rest, with every class in proportion.
+
+    Of images of more than `LARGE` bytes the classes are drawn as they come.
 
     Args:
         train: All images.
         missing: The parts to make, each of the given fraction of all images.
-        fraction: In [0, 1).
+        share: In [0, 1); None for the usual one.
 
     Returns:
         The missing parts, and the remaining images as ``train``, each in the order of the source.
     """
+    large, n = train.images.nbytes > LARGE, len(train.images)
+    fraction = (min(0.1, HELD_OUT / n) if large else 0.1) if share is None else share
     if fraction * len(missing) >= 1:
         expected = f"less than {1 / len(missing)}, so that training images remain"
         raise InputError("valid_fraction", expected=expected, got=fraction, do="try 0.1")
-    n, rng = len(train.images), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
+    if large:
+        count = round(fraction * n)
+        drawn = rng.choice(n, len(missing) * count, replace=False)
+        return _divided(train, [*np.split(drawn, len(missing))], missing)
     classes = np.zeros(n, np.int32) if train.labels is None else train.labels
     groups = np.split(np.argsort(classes, kind="stable"), np.cumsum(np.bincount(classes))[:-1])
     groups = [group for group in groups if len(group)]  # Some classes may be in the test set only.
@@ -474,9 +550,22 @@ def _held_out(train: Split, missing: Sequence[str], fraction: float) -> dict[str
         position[shuffled[-1]] = np.inf
     order = np.argsort(position, kind="stable")
     count = min(max(1, round(fraction * n)) if fraction else 0, (n - len(groups)) // len(missing))
-    ends, splits = [count * (i + 1) for i in range(len(missing))], {}
-    for part, indices in zip((*missing, "train"), np.split(order, ends), strict=True):
-        rows = np.sort(indices)
-        labels = None if train.labels is None else train.labels[rows]
-        splits[part] = Split(train.images[rows], labels)
+    return _divided(train, np.split(order[: count * len(missing)], len(missing)), missing)
+
+
+def _divided(train: Split, drawn: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, Split]:
+    """The images that were drawn for each part, and the rest of the training images."""
+    images, splits = train.images, {}
+    for name, indices in zip(names, map(np.sort, drawn), strict=True):
+        labels = None if train.labels is None else train.labels[indices]
+        if isinstance(images, Rows) and len(indices) * images[:1].nbytes > LARGE:
+            splits[name] = Split(Selected(images, indices), labels)
+        else:
+            splits[name] = Split(images[indices], labels)
+    left_out = np.sort(np.concatenate(drawn))
+    labels = None if train.labels is None else np.delete(train.labels, left_out)
+    if isinstance(images, Rows):
+        splits["train"] = Split(Without(images, left_out), labels)
+    else:
+        splits["train"] = Split(np.delete(images, left_out, axis=0), labels)
     return splits

@@ -1,12 +1,14 @@
 """Columns of mean 0 and variance 1, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Real
 
+from dae_jax import rows
 from dae_jax.errors import InputError
+from dae_jax.rows import AnyRows, Rows
 
 __all__ = ["Scaling", "standardisation"]
 
@@ -27,13 +29,11 @@ class Scaling(NamedTuple):
         return (x * self.deviation + self.mean).astype(x.dtype)
 
 
-def standardisation(
-    x: Real[np.ndarray, "rows columns"], what: str, columns: Sequence[str] | None = None
-) -> Scaling:
+def standardisation(x: AnyRows, what: str, columns: Sequence[str] | None = None) -> Scaling:
     """The means and standard deviations of columns; missing values are left out.
 
     Args:
-        x: The rows; NaN is a missing value.
+        x: The rows, (n, d); NaN is a missing value.
         what: Their name, for errors.
         columns: The names of the columns, for errors.
 
@@ -43,8 +43,9 @@ def standardisation(
     >>> standardisation(np.array([[1.0, 5], [3, 5]]), "x").mean.tolist()
     [2.0, 5.0]
     """
-    x = x if x.dtype.kind == "f" else x.astype(np.float32)
-    counts = (~np.isnan(x)).sum(axis=0)
+    dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.float32)
+    counts = sum((~np.isnan(part)).sum(axis=0) for part in _parts(x))
+    assert isinstance(counts, np.ndarray)
     if not counts.all():
         i = int(counts.argmin())
         raise InputError(
@@ -53,7 +54,20 @@ def standardisation(
             got="none",
             do="leave it out",
         )
-    mean = np.asarray(np.nanmean(x, axis=0, dtype=np.float64))
-    deviation = np.nanstd(x, axis=0, dtype=np.float64)
-    constant = deviation <= 10 * np.finfo(x.dtype).eps * np.abs(mean)
+    if isinstance(x, Rows):
+        sums = (np.nansum(part, axis=0, dtype=np.float64) for part in _parts(x))
+        mean = np.asarray(sum(sums)) / counts
+        squares = (np.nansum((part - mean) ** 2, axis=0) for part in _parts(x))
+        deviation = np.sqrt(np.asarray(sum(squares)) / counts)
+    else:
+        values = x.astype(dtype, copy=False)
+        mean = np.asarray(np.nanmean(values, axis=0, dtype=np.float64))
+        deviation = np.nanstd(values, axis=0, dtype=np.float64)
+    constant = deviation <= 10 * np.finfo(dtype).eps * np.abs(mean)
     return Scaling(mean, np.where(constant, 1.0, deviation))
+
+
+def _parts(x: AnyRows) -> Iterator[np.ndarray]:
+    """The rows in parts, as floats."""
+    for part in rows.parts(x):
+        yield part if part.dtype.kind == "f" else part.astype(np.float32)

@@ -1,6 +1,8 @@
 """The reports of all experiments: their check, their list, and the tables of the README."""
 
+import errno
 import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -294,6 +296,8 @@ def put_table(path: Path, experiments: Mapping[str, Experiment], reports: Path) 
         InputError: No such file, not UTF-8, or no marks in it; or see `read` and `rows`.
     """
     try:
+        if not os.path.isfile(path):  # reading a pipe would wait for a writer
+            raise FileNotFoundError(errno.ENOENT, "no such file")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"--table: cannot read {path}: {error.strerror}") from error

@@ -14,6 +14,7 @@ import numpy as np
 
 from dae_jax import autoencoder
 from dae_jax.datasets import Split
+from dae_jax.rows import AnyRows
 
 __all__ = ["NAMES", "Result", "predict"]
 
@@ -40,8 +41,8 @@ class Result(NamedTuple):
 
 def predict(
     train: Split,
-    unlabelled: np.ndarray,
-    images: np.ndarray,
+    unlabelled: AnyRows,
+    images: AnyRows,
     pixel_scale: float = 255.0,
     names: Sequence[str] = NAMES,
 ) -> list[Result]:
@@ -63,7 +64,7 @@ def predict(
 
     assert train.labels is not None
     labels = np.asarray(train.labels[:MOST])
-    x, more, new = scaled(train.images[:MOST]), scaled(unlabelled[:MOST]), scaled(images)
+    x, more, new = scaled(train.images[:MOST]), scaled(unlabelled[:MOST]), scaled(images[:])
     results = []
     for name in names:
         began = time.perf_counter()

@@ -1,13 +1,12 @@
 """Model cards: which images a model takes, what it computes of them, and how it was trained."""
 
-import hashlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from dae_jax import __version__
+from dae_jax import __version__, rows
 from dae_jax.autoencoder import AnyParams, Params
 from dae_jax.datasets import Dataset, checks, tables
 from dae_jax.datasets.scaling import Scaling
@@ -167,6 +166,7 @@ def card(
         scaling: How its columns were standardised.
     """
     images, names = dataset.train.images, None
+    low, high = rows.bounds(images)
     if kind == "classifier":
         n_classes = dataset.train.n_classes
         names = dataset.class_names or tuple(str(i) for i in range(n_classes))
@@ -181,7 +181,7 @@ def card(
         image_shape=dataset.image_shape,
         pixels=images.shape[1],
         integer_pixels=bool(np.issubdtype(images.dtype, np.integer)),
-        range=(float(np.nanmin(images)), float(np.nanmax(images))),
+        range=(float(low), float(high)),
         pixel_scale=settings.data.pixel_scale,
         class_names=names,
         config=config,
@@ -209,10 +209,8 @@ def _usual(settings: AnySettings) -> AnySettings:
 
 def fingerprint(dataset: Dataset) -> str:
     """The SHA-256 of the bytes of the training images, (n, d), and of those without labels."""
-    digest = hashlib.sha256(np.ascontiguousarray(dataset.train.images).data)
-    if dataset.unlabelled is not None:
-        digest.update(np.ascontiguousarray(dataset.unlabelled).data)
-    return digest.hexdigest()
+    more = () if dataset.unlabelled is None else (dataset.unlabelled,)
+    return rows.sha256(dataset.train.images, *more)
 
 
 def above_codes(card: Card, n_inputs: int) -> Card:

@@ -67,10 +67,11 @@ class Checkpoints:
         folder: Folder of the checkpoints; None to write none.
         every: Least number of seconds between two checkpoints; more if one takes the training
             longer than `SHARE` of that.
+        blocks: The blocks of an epoch. If there are several, checkpoints are numbered by them.
     """
 
-    def __init__(self, folder: Path | None, every: float = 1.0):
-        self._folder, self._every = folder, every
+    def __init__(self, folder: Path | None, every: float = 1.0, *, blocks: int = 1):
+        self._folder, self._every, self._blocks = folder, every, blocks
         self._next = -math.inf
 
     @cached_property
@@ -156,6 +157,11 @@ class Checkpoints:
         """The epoch of the newest checkpoint, or None if there is none."""
         return None if self._folder is None else self._manager.latest_step()
 
+    def in_words(self, number: int) -> str:
+        """The moment of a checkpoint, ``epoch 3`` or ``epoch 3 and 5 of 76 blocks``."""
+        epoch, block = divmod(number, self._blocks)
+        return f"epoch {epoch}" + (f" and {block} of {self._blocks} blocks" if block else "")
+
     def restore(self, like: PyTree, up_to: float = math.inf) -> tuple[int, PyTree] | None:
         """Read the newest intact checkpoint, as (epoch, state); None if there is none.
 
@@ -193,7 +199,9 @@ class Checkpoints:
                 do="start again in another --run-dir",
             )
         if problem and found is not None:
-            print(f"the checkpoint of epoch {max(skipped)} is damaged: that of {found[0]} is used")
+            damaged, used = self.in_words(max(skipped)), self.in_words(found[0])
+            used = used.removeprefix("epoch ")
+            print(f"the checkpoint of {damaged} is damaged: that of {used} is used")
         for epoch in skipped:
             self._manager.delete(epoch)
         return found
@@ -214,7 +222,8 @@ class Checkpoints:
         restored = self._manager.restore(epoch, args=ocp.args.Composite(**parts))
         state = restored[ARRAYS]
         if not verified:
-            print(f"the checkpoint of epoch {epoch} has no checksum, so it is used unverified")
+            words = self.in_words(epoch)
+            print(f"the checkpoint of {words} has no checksum, so it is used unverified")
         elif restored[DIGEST] != {DIGEST: digest(state)}:
             raise ValueError("its arrays are not those of its checksum")
         return state

@@ -6,6 +6,7 @@ import json
 import os
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Key
 from numpy.typing import NDArray
 
-from dae_jax import autoencoder, corruption, evaluation, figures, memory, training
+from dae_jax import autoencoder, corruption, evaluation, figures, memory, rows, training
 from dae_jax.autoencoder import AnyParams
 from dae_jax.datasets import Dataset, Split, checks
 from dae_jax.datasets.scaling import Scaling, standardisation
@@ -25,6 +26,7 @@ from dae_jax.errors import InputError
 from dae_jax.figures import plots
 from dae_jax.files import unwritable, writable_folder, write_whole
 from dae_jax.objectives import AnyArray
+from dae_jax.rows import AnyRows
 from dae_jax.runs import cards, restoring, saved, stage
 from dae_jax.runs import run as runs
 from dae_jax.runs.checkpoints import write_metrics
@@ -75,9 +77,10 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     if t.early_stopping and not len(dataset.valid.images):
         expected, do = "images held out for validation", "leave out --valid-fraction 0"
         raise InputError("--early-stopping", expected=expected, got="none", do=do)
-    if n_missing := sum(map(_missing, _parts(dataset))):
+    if n_missing := sum(rows.missing(part.images) for part in dataset.parts):
         print(f"{n_missing:,} values are missing: 0 at the input, and left out of the cost")
-    resolved = _resolved(settings, dataset)
+    data = runs.in_blocks(settings.data, t.batch_size, images)
+    resolved = _resolved(replace(settings, data=data), dataset)
     memory.check_all(needs(resolved, dataset))
     members = _named_members(resolved)
     folder = _checked_folder(resolved.output.output_dir)
@@ -152,9 +155,10 @@ def needs(resolved: Settings, dataset: Dataset) -> list[memory.Need]:
     weights = n_visible * m.n_hidden * (1 if m.tied else 2)
     n_parameters = weights + m.n_hidden + n_visible
     models = memory.of_training(n_parameters, str(t.optimizer), resolved.n_members, width)
-    data = images.nbytes
+    data = memory.of_images(images.shape, images.itemsize, resolved.data.block_size)
     if m.standardize:
-        data = 4 * (images.size + sum(part.size for part in _parts(dataset)))
+        parts = [part.images for part in dataset.parts if isinstance(part.images, np.ndarray)]
+        data = data * 4 // images.itemsize + 4 * sum(part.size for part in parts)
     fewer = ", or train fewer levels and seeds at a time" if resolved.n_members > 1 else ""
     return [
         memory.Need("models" if fewer else "model", models, f"lower --n-hidden{fewer}"),
@@ -170,7 +174,8 @@ def _resolved(settings: Settings, dataset: Dataset) -> Settings:
     """
     images, scale, m = dataset.train.images, settings.data.pixel_scale, settings.model
     table = dataset.image_shape is None and images.dtype.kind == "f"
-    unit = not table or (np.nanmin(images) >= 0 and np.nanmax(images) <= 1)
+    low, high = rows.bounds(images) if table else (0, 1)
+    unit = low >= 0 and high <= 1
     resolved = settings.resolved(dataset.name, len(images), unit=bool(unit), table=table)
     t, linear = resolved.training, resolved.model.decoder == "linear"
     checks.check_range(dataset.name, images, scale, str(t.cost), linear=linear)
@@ -189,10 +194,15 @@ def seen(run: Run[Settings]) -> tuple[Dataset, Scaling | None]:
         return dataset, None
     scaling = standardisation(dataset.train.images, dataset.name, dataset.columns)
     train, valid, test = (
-        Split(scaling.apply(part.images), part.labels)
-        for part in (dataset.train, dataset.valid, dataset.test)
+        Split(_scaled(scaling, part.images), part.labels) for part in dataset.parts
     )
     return dataset._replace(train=train, valid=valid, test=test), scaling
+
+
+def _scaled(scaling: Scaling, images: AnyRows) -> AnyRows:
+    if isinstance(images, np.ndarray):
+        return scaling.apply(images)
+    return rows.Computed(images, scaling.apply, images.shape)
 
 
 class Trained(NamedTuple):
@@ -214,7 +224,8 @@ def train(run: Run[Settings]) -> Trained | None:
     """Train all members; None after Ctrl-C."""
     s, t = run.settings, run.settings.training
     dataset, scaling = seen(run)
-    images, missing = dataset.train.images, any(map(_missing, _parts(dataset)))
+    images = dataset.train.images
+    missing = any(rows.missing(part.images) for part in dataset.parts)
     optimizer = training.optimiser(str(t.optimizer), _rate(s))
     costs = [stage.denoising_cost(how, run.pixel_scale, missing=missing) for how, _ in s.members]
     params = [initial_params(s, seed, images.shape[1]) for _, seed in s.members]
@@ -237,6 +248,7 @@ def train(run: Run[Settings]) -> Trained | None:
             t.shuffle,
             learning_rate=f"--learning-rate, which is {_rate(s):g}",
             place=run.place("", run.folder),
+            block_size=s.data.block_size,
         ),
         cost,
         state,
@@ -257,16 +269,6 @@ def _rate(settings: Settings) -> float:
     """The learning rate of resolved settings."""
     assert settings.training.learning_rate is not None
     return settings.training.learning_rate
-
-
-def _parts(dataset: Dataset) -> list[NDArray[Any]]:
-    """The images of the three parts."""
-    return [part.images for part in (dataset.train, dataset.valid, dataset.test)]
-
-
-def _missing(images: NDArray[Any]) -> int:
-    """The number of missing values, which are NaN; integers have none."""
-    return int(np.isnan(images).sum()) if images.dtype.kind == "f" else 0
 
 
 def initial_params(settings: Settings, seed: int, n_visible: int) -> AnyParams:
@@ -301,7 +303,7 @@ class HeldOut(Watch):
         self,
         costs: Sequence[jax.tree_util.Partial],
         params: Sequence[AnyParams],
-        images: np.ndarray,
+        images: AnyRows,
         keys: Sequence[Key[Array, ""]],
         updates: int | None = None,
     ):
@@ -524,7 +526,7 @@ def measures(
     if len(held_out):
         x = autoencoder.pixels(jnp.asarray(held_out), pixel_scale)
         clean = autoencoder.fill(x)
-        observed = ~jnp.isnan(x) if _missing(held_out) else None
+        observed = ~jnp.isnan(x) if rows.missing(held_out) else None
         cost = autoencoder.cost(params, clean, clean, how.cost, how.decoder, observed)
         values["valid_cost_uncorrupted"] = float(cost)
     return values

@@ -25,6 +25,7 @@ from dae_jax.datasets.scaling import standardisation
 from dae_jax.errors import InputError
 from dae_jax.files import write_whole
 from dae_jax.objectives import AnyArray
+from dae_jax.rows import AnyRows
 from dae_jax.runs import estimates, saved, shifts, stage
 from dae_jax.runs import run as runs
 from dae_jax.runs.run import Member, Run
@@ -97,13 +98,16 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     checks.check_labels(dataset)
     checks.check_shift(dataset, t.shift or 0)
     if d.unlabelled is not None:
-        dataset = checks.with_unlabelled(dataset, d.unlabelled, d.image_size, d.grey)
+        leave = runs.left_in_files(d)
+        dataset = checks.with_unlabelled(dataset, d.unlabelled, d.image_size, d.grey, leave)
     if d.labels is not None:
         checks.check_budget(dataset, d.labels)
     images = dataset.pretraining_images
     checks.check_complete(dataset.name, images, dataset.valid.images, dataset.test.images)
     checks.check_varied(dataset.name, images)
     resolved = settings.resolved(dataset.name, len(images))
+    d = runs.in_blocks(resolved.data, min(resolved.batch_size, len(images)), images)
+    resolved = replace(resolved, data=d)
     if resolved.batch_size > len(images):
         expected = f"at most {len(images)}, the training images"
         raise InputError("--batch-size", expected=expected, got=t.batch_size)
@@ -141,10 +145,11 @@ def needs(resolved: Settings, dataset: Dataset) -> list[memory.Need]:
     width = 8 if resolved.running.precision == "float64" else 4
     n_labelled = resolved.data.labels or len(train.images)
     labelled = n_labelled * images.shape[1] * images.itemsize * n_members
+    unlabelled = memory.of_images(images.shape, images.itemsize, resolved.data.block_size)
     fewer = "lower --hidden" + (", or train fewer seeds at a time" if n_members > 1 else "")
     return [
         memory.Need("models", memory.of_training(n_parameters, "adam", n_members, width), fewer),
-        memory.Need("images", images.nbytes + labelled, "give fewer or smaller ones"),
+        memory.Need("images", unlabelled + labelled, "give fewer or smaller ones"),
     ]
 
 
@@ -270,7 +275,7 @@ def _fit(
     by = inputs(images, run.pixel_scale, table=dataset.columns is not None)
     watch = None
     if valid is not None and valid.labels is not None and len(valid.images):
-        watch = _Errors(valid, images, by)
+        watch = _Errors(valid, images[:MOST], by)
     optimizer = adam(t.learning_rate, epochs, updates)
     widths = [images.shape[1], *s.network.hidden, n_classes]
     trained = stage.train(
@@ -282,6 +287,7 @@ def _fit(
             learning_rate=f"--learning-rate, which is {t.learning_rate:g}",
             place=place,
             labelled_batch_size=min(t.labelled_batch_size, len(each[0].labelled.images)),
+            block_size=s.data.block_size,
         ),
         *training.sweep(
             _costs(run, [one.shift for one in each], by),
@@ -298,7 +304,8 @@ def _fit(
     if trained is None:
         return None
     params = jax.device_get(trained.state.params)
-    models = [predictor(member(params, i), images, by) for i in range(len(each))]
+    some = images[:MOST]
+    models = [predictor(member(params, i), some, by) for i in range(len(each))]
     return jax.device_get(models)
 
 
@@ -309,7 +316,7 @@ def adam(learning_rate: float, epochs: int, updates: int) -> optax.GradientTrans
     )
 
 
-def inputs(images: np.ndarray, pixel_scale: float, *, table: bool = False) -> Inputs:
+def inputs(images: AnyRows, pixel_scale: float, *, table: bool = False) -> Inputs:
     """The mean and the spread of all pixels of the first training images, `MOST` at most.
 
     Noise and costs of the pixels have the same meaning for all data then, as those of the layers

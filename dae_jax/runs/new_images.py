@@ -11,6 +11,7 @@ import numpy as np
 from dae_jax import datasets
 from dae_jax.datasets import Split, image_folder, tables
 from dae_jax.errors import InputError
+from dae_jax.rows import in_memory
 from dae_jax.runs.cards import Card
 
 __all__ = ["NewImages", "load"]
@@ -70,9 +71,10 @@ def load(
     parts = {name: split for name, split in parts.items() if len(split.images)}
     part = part or ("test" if "test" in parts else "all")
     split = _part(parts, part, source)
+    images = in_memory(split.images)
     what, n_values = f"images of {source}", split.images.shape[1]
     card.check_shape(what, n_values, shape, _alike(shape, card.image_shape, files))
-    card.check_values(what, split.images)
+    card.check_values(what, images)
     for notice in notices:
         print(notice, file=sys.stderr)
     n = len(split.images)
@@ -80,7 +82,7 @@ def load(
     if class_names is None:
         class_names = tuple(map(str, range(split.n_classes)))
     seen = Path(source) == card.source and part in ("train", "all")
-    return NewImages(split.images, names, split.labels, class_names, seen, columns)
+    return NewImages(images, names, split.labels, class_names, seen, columns)
 
 
 def _label_column(source: str, card: Card) -> str | None:
@@ -132,7 +134,7 @@ def _part(parts: Mapping[str, Split], name: str, source: str) -> Split:
     if name == "all":
         labels = [split.labels for split in parts.values() if split.labels is not None]
         return Split(
-            np.concatenate([split.images for split in parts.values()]),
+            np.concatenate([in_memory(split.images) for split in parts.values()]),
             np.concatenate(labels) if len(labels) == len(parts) else None,
         )
     if name not in parts:

@@ -13,16 +13,18 @@ import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from dae_jax import __version__, datasets, records
+from dae_jax import __version__, datasets, memory, records
 from dae_jax.datasets import Dataset
+from dae_jax.datasets.loading import LARGE
 from dae_jax.errors import InputError
 from dae_jax.files import sweep, unwritable, writable_folder, write_whole
+from dae_jax.rows import AnyRows
 from dae_jax.runs.stage import Place
 from dae_jax.settings import ladder, pretrain, shared, train
 
@@ -32,12 +34,15 @@ __all__ = [
     "Run",
     "claim",
     "give_back",
+    "in_blocks",
     "load_data",
     "open_run",
     "read_settings",
 ]
 
 AnySettings = train.Settings | pretrain.Settings | ladder.Settings
+BLOCK = 1 << 27
+"""The bytes of a block of images, by default."""
 Settings = TypeVar("Settings", train.Settings, pretrain.Settings, ladder.Settings)
 
 
@@ -105,12 +110,51 @@ def load_data(data: shared.Data) -> tuple[Dataset, bool]:
         valid_fraction=data.valid_fraction, image_size=data.image_size, grey=data.grey
     )
     if data.data is not None:
-        return datasets.load(data.data, label_column=data.label_column, **options), False
+        options |= {"label_column": data.label_column, "leave": left_in_files(data)}
+        return datasets.load(data.data, **options), False
     dataset = datasets.load_default(**options)
     unavailable = dataset.name != "mnist"
     if unavailable:
         print(f"*** MNIST is unavailable: training on {dataset.name} ({dataset.source}) ***")
     return dataset, unavailable
+
+
+def left_in_files(data: shared.Data) -> float:
+    """The bytes of images from which on they stay in their files; see `datasets.load`."""
+    return LARGE if data.block_size is None else 0
+
+
+Datas = TypeVar("Datas", bound=shared.Data)
+
+
+def in_blocks(data: Datas, batch_size: int, images: AnyRows) -> Datas:
+    """The settings with the number of images of a block, if all at once would be too many.
+
+    Args:
+        data: The settings.
+        batch_size: Images of a minibatch.
+        images: The images to train on.
+
+    Raises:
+        InputError: A block is smaller than a minibatch.
+    """
+    if (size := data.block_size) is not None:
+        if size < batch_size:
+            raise InputError(
+                "--block-size",
+                expected=f"at least {batch_size}, the images of a minibatch",
+                got=size,
+                do="choose a larger one, or a smaller --batch-size",
+            )
+        return data
+    if images.nbytes <= LARGE:
+        return data
+    size = max(batch_size, BLOCK // (images.nbytes // len(images)))
+    print(
+        f"{memory.in_words(images.nbytes)} of images: trained on in blocks of {size:,} "
+        f"(--block-size), {memory.in_words(BLOCK)} each"
+    )
+    return replace(data, block_size=size)
 
 
 def open_run(

@@ -470,7 +470,8 @@ def find(run: str, *names: str) -> Path:
     for name in names:
         if os.path.isfile(folder / name):
             return folder / name
-    below = sorted(str(path.parent) for name in names for path in folder.glob(f"*/{name}"))
+    places = [folder.glob(f"*/{name}") for name in names] if os.path.isdir(folder) else []
+    below = sorted(str(path.parent) for place in places for path in place)
     if below:
         choice = ", ".join(below[:10]) + (", ..." if len(below) > 10 else "")
         got = f"the folder above {len(below)} of them"
@@ -481,13 +482,13 @@ def find(run: str, *names: str) -> Path:
 def _without_model(folder: Path, names: tuple[str, ...]) -> InputError:
     """The error for a folder without a model, with what is there instead."""
     expected = f"a run directory with {' or '.join(names)}, or that file"
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return InputError(folder, expected=expected, got="nothing there", do="check the path")
     home, settings = folder, read_settings(folder)
     if settings is None and next(folder.glob("layer_*.safetensors"), None):
         home, settings = folder.parent, read_settings(folder.parent)  # a member of several seeds
     resume = f"--resume --run-dir {home}"
-    if DA not in names and (isinstance(settings, train.Settings) or (folder / DA).is_file()):
+    if DA not in names and (isinstance(settings, train.Settings) or os.path.isfile(folder / DA)):
         got, do = "a dA, which knows no classes", f"use a run of {pretrain.Settings.prog}"
     elif settings is None:
         got, do = "neither", "check the path"

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dae_jax.datasets import Split
+from dae_jax.rows import in_memory
 
 __all__ = ["Trial", "candidates", "compare"]
 
@@ -74,12 +75,12 @@ def compare(
     for shift in furthest if pairs else []:
         wrong = n = 0
         for (x, y), (new, their_labels) in pairs:
-            copies = _shifted(x, image_shape, shift)
+            copies = _shifted(in_memory(x), image_shape, shift)
             every, classes = np.concatenate(copies), np.tile(np.asarray(y), len(copies))
             for classifier in (SVC(C=10), KNeighborsClassifier(1)):
                 with warnings.catch_warnings():  # of images that are all the same, and the like
                     warnings.simplefilter("ignore")
-                    predicted = classifier.fit(every, classes).predict(new)
+                    predicted = classifier.fit(every, classes).predict(in_memory(new))
                 wrong, n = wrong + int(np.sum(predicted != their_labels)), n + len(new)
         trials.append(Trial(shift, wrong, n))
     return trials

@@ -4,6 +4,7 @@ Everything has a leading axis of members, one per seed, even if there is only on
 layer is a file; a resumed run reads it and continues at the first one that is missing.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -21,8 +22,10 @@ from dae_jax.autoencoder import AnyParams
 from dae_jax.datasets import Dataset, Split, checks
 from dae_jax.early_stopping import Best, Patience, Several
 from dae_jax.errors import InputError
+from dae_jax.rows import AnyRows, Computed, Rows, in_memory
 from dae_jax.runs import cards, from_run, saved, shifts, stage
 from dae_jax.runs import run as runs
+from dae_jax.runs.checkpoints import read_metrics
 from dae_jax.runs.run import Member, Run
 from dae_jax.runs.stage import Place, Stage
 from dae_jax.settings.pretrain import Finetuning, Layer, Settings, default_epochs
@@ -71,7 +74,14 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
         _check_arms(settings, dataset)
     training.optimiser(f.finetune_optimizer, f.rate)  # checks its name
     if d.unlabelled is not None:
-        dataset = checks.with_unlabelled(dataset, d.unlabelled, d.image_size, d.grey)
+        leave = runs.left_in_files(d)
+        dataset = checks.with_unlabelled(dataset, d.unlabelled, d.image_size, d.grey, leave)
+    if settings.comparison.compare:
+        dataset = dataset.in_memory()
+    else:
+        smaller = min(settings.pretraining.batch_size, f.finetune_batch_size)
+        d = runs.in_blocks(d, smaller, dataset.pretraining_images)
+        settings = replace(settings, data=d)
     held_out = dataset.valid.images, dataset.test.images
     checks.check_complete(dataset.name, dataset.pretraining_images, *held_out)
     if pretrained is None:
@@ -105,14 +115,16 @@ def needs(resolved: Settings, dataset: Dataset) -> list[memory.Need]:
     p, f = resolved.pretraining, resolved.finetuning
     n_members = resolved.running.seeds
     width = 8 if resolved.running.precision == "float64" else 4
-    images, train = dataset.pretraining_images, dataset.train
+    images, train, block = dataset.pretraining_images, dataset.train, resolved.data.block_size
     pairs = list(pairwise([images.shape[1], *resolved.stack.hidden]))
     top = resolved.stack.hidden[-1], train.n_classes
     stages: list[tuple[int, int]] = []  # of each, the bytes of parameters and of codes
     for k, (n_in, n) in enumerate(pairs if p.from_run is None else []):
         size = n_in * n + n + n_in
         layer = memory.of_training(size, p.pretrain_optimizer, n_members, width)
-        stages.append((layer, 2 * len(images) * n_in * n_members * width if k else 0))
+        shape = n_members, len(images) if block is None else block, n_in
+        n_codes = math.prod(shape)
+        stages.append((layer, 2 * n_codes * width if k else 0))
     size = sum(n_in * n + n for n_in, n in ([top] if f.freeze else [*pairs, top]))
     frozen = 2 * len(train.images) * top[0] * n_members * width if f.freeze else 0
     tuned = memory.of_training(size, f.finetune_optimizer, n_members, width)
@@ -121,7 +133,11 @@ def needs(resolved: Settings, dataset: Dataset) -> list[memory.Need]:
     return [
         memory.Need("models", models, fewer),
         memory.Need("codes", codes, f"{fewer}, or give fewer images"),
-        memory.Need("images", images.nbytes, "give fewer or smaller ones"),
+        memory.Need(
+            "images",
+            memory.of_images(images.shape, images.itemsize, block),
+            "give fewer or smaller ones",
+        ),
     ]
 
 
@@ -150,7 +166,7 @@ def _check_arms(settings: Settings, dataset: Dataset) -> None:
         )
 
 
-def _check_batch_size(name: str, size: int, images: np.ndarray) -> None:
+def _check_batch_size(name: str, size: int, images: AnyRows) -> None:
     if size > len(images):
         raise InputError(name, expected=f"at most {len(images)}, the training images", got=size)
 
@@ -192,12 +208,13 @@ def pretrain(run: Run[Settings]) -> list[AnyParams] | None:
         if k:
             data = codes(layers[-1], data, run.pixel_scale)
         files = _layer_files(run, names[k])
-        if run.finished(*files):
-            layers.append(_read(files, params))
-            continue
         place = run.place(f"layer {k + 1}", run.folder / names[k])
         how, own_keys = s.layer(k), keys(s.seeds, k)
-        trained = train_layer(how, params, data, own_keys, run.pixel_scale, place)
+        if run.finished(*files) and _has_metrics(place, how.pretrain_epochs):
+            layers.append(_read(files, params))
+            continue
+        block = s.data.block_size
+        trained = train_layer(how, params, data, own_keys, run.pixel_scale, place, block)
         if trained is None:
             return None
         layers.append(trained)
@@ -206,6 +223,12 @@ def pretrain(run: Run[Settings]) -> list[AnyParams] | None:
             card = card if not k else cards.above_codes(card, trained.W.shape[1])
             saved.save(file, training.member(trained, i), card)
     return layers
+
+
+def _has_metrics(place: Place, epochs: int) -> bool:
+    """Whether the metrics of a finished layer are intact; else it is trained again for them."""
+    assert place.metrics is not None
+    return len(read_metrics(place.metrics)) >= epochs
 
 
 def _layer_files(run: Run[Settings], name: str) -> list[Path]:
@@ -238,10 +261,11 @@ def _read(files: Sequence[Path], like: AnyParams | None = None) -> AnyParams:
 def train_layer(
     how: Layer,
     params: AnyParams,
-    data: np.ndarray,
+    data: AnyRows,
     keys: Key[Array, "members"],
     pixel_scale: float,
     place: Place = Place(),  # noqa: B008  # frozen
+    block_size: int | None = None,
 ) -> AnyParams | None:
     """Pretrain one layer of every member; None after Ctrl-C.
 
@@ -252,6 +276,7 @@ def train_layer(
         keys: One key per member.
         pixel_scale: Divisor of integer pixels.
         place: Where the files go; none are written by default.
+        block_size: Images of a block; see `training.fit`.
     """
     if how.pretrain_epochs == 0:
         return jax.device_get(params)
@@ -267,6 +292,7 @@ def train_layer(
             own_data=data.ndim == 3,
             learning_rate=f"--pretrain-learning-rate, which is {rate:g}",
             place=place,
+            block_size=block_size,
         ),
         *training.sweep(
             [stage.denoising_cost(how, pixel_scale) for _ in each],
@@ -279,8 +305,12 @@ def train_layer(
     return None if trained is None else jax.device_get(trained.state.params)
 
 
-def codes(layer: AnyParams | stacked.Layer, data: np.ndarray, pixel_scale: float) -> np.ndarray:
+def codes(layer: AnyParams | stacked.Layer, data: AnyRows, pixel_scale: float) -> AnyRows:
     """The clean codes of one layer for every member, computed once and stored.
+
+    Those of images that are not in memory are not, either: they are computed again for each block
+    that is trained on, which takes a part of the time of training on them (one product of the six
+    of a step) and no disk, where storing them would take four bytes for every unit of every image.
 
     Args:
         layer: A layer, its leaves with the axis of members.
@@ -290,6 +320,10 @@ def codes(layer: AnyParams | stacked.Layer, data: np.ndarray, pixel_scale: float
     Returns:
         (members, images, units), float32 unless JAX is set to double precision.
     """
+    if isinstance(data, Rows):
+        shape = len(layer.W), len(data), layer.W.shape[-1]
+        width = np.dtype(jnp.zeros(()).dtype)
+        return Computed(data, lambda x: in_memory(codes(layer, x, pixel_scale)), shape, width)
     inputs = data if data.ndim == 3 else [data] * len(layer.W)
     members = [training.member(layer, i) for i in range(len(layer.W))]
     pairs = zip(members, inputs, strict=True)
@@ -307,6 +341,7 @@ def finetune(
     keys: Key[Array, "members"],
     pixel_scale: float,
     place: Place = Place(),  # noqa: B008  # frozen
+    block_size: int | None = None,
 ) -> Tuned | None:
     """Train a classifier on top of `layers` with labels; None after Ctrl-C.
 
@@ -320,10 +355,13 @@ def finetune(
         keys: One key per member.
         pixel_scale: Divisor of integer pixels.
         place: Where the files go; none are written by default.
+        block_size: Images of a block; see `training.fit`.
     """
     valid = dataset.valid
     by = [valid] if len(valid.images) and valid.labels is not None else []
-    tuned = finetune_by_each(by, how, layers, dataset, keys, pixel_scale, place)
+    tuned = finetune_by_each(
+        by, how, layers, dataset, keys, pixel_scale, place, block_size=block_size
+    )
     return None if tuned is None else tuned[0]
 
 
@@ -336,11 +374,12 @@ def finetune_by_each(
     pixel_scale: float,
     place: Place = Place(),  # noqa: B008  # frozen
     activation: str = "sigmoid",
+    block_size: int | None = None,
 ) -> list[Tuned] | None:
     """Train once, and choose the epoch by each of several sets of images; None after Ctrl-C.
 
-    The training ends when the patience with all of them is used up. Its eight parameters are the
-    six of `finetune` and two that only comparisons need.
+    The training ends when the patience with all of them is used up. Its nine parameters are the
+    seven of `finetune` and two that only comparisons need.
 
     Args:
         validation: Labelled images that choose the epoch; none to keep the last one's parameters.
@@ -353,6 +392,7 @@ def finetune_by_each(
     each = range(len(keys))
     members = [[training.member(layer, i) for layer in layers] for i in each]
     train, below = dataset.train, members
+    validation = [part._replace(images=in_memory(part.images)) for part in validation]
     if how.freeze:
         train, *validation = (_encoded(layers, part, pixel_scale) for part in (train, *validation))
         below = [[] for _ in each]
@@ -383,6 +423,7 @@ def finetune_by_each(
             own_data,
             f"--finetune-learning-rate, which is {how.rate:g}",
             place,
+            block_size=block_size,
         ),
         *training.sweep([cost for _ in each], models, optimizer),
         (train.images, train.labels),

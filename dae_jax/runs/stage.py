@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 
-from dae_jax import autoencoder, console, training
+from dae_jax import autoencoder, console, rows, training
 from dae_jax.errors import InputError
 from dae_jax.runs.checkpoints import Checkpoints, Metrics, read_metrics
 from dae_jax.settings.shared import Denoising
@@ -77,6 +78,7 @@ class Stage:
     place: Place = Place()
     updates: int | None = None  # in all, if the last epoch is cut short
     labelled_batch_size: int | None = None
+    block_size: int | None = None  # images of a block; None to train on all at once
 
 
 class Trained(NamedTuple):
@@ -110,52 +112,75 @@ def train(
         InputError: A file cannot be written.
     """
     watch = Watch() if watch is None else watch
-    place, start = stage.place, 0
+    place, n_images = stage.place, _n_images(stage, data)
+    places = rows.blocks(n_images, stage.batch_size, stage.block_size)
+    blocks, files = len(places), [x for x in jax.tree.leaves(data) if isinstance(x, rows.Rows)]
+    done = training.Part(0, 0, np.zeros(key.shape))
     where = f"{place.title}, " if place.title else ""
-    with Checkpoints(place.checkpoints) as checkpoints:
-        if place.resume and (found := _found(place, checkpoints, (state, watch.kept))):
-            start, (state, watch.kept) = found
-            name = f"{place.title}: " if place.title else ""
-            print(f"{name}resuming after epoch {start} of {stage.epochs}")
-        metrics = Metrics(place.metrics, up_to_epoch=start)
-        if watch.done(start):
+
+    def kept() -> PyTree:
+        """What a checkpoint holds; with blocks also the cost so far and checksums of the data."""
+        own = state, watch.kept
+        return own if blocks == 1 else (*own, done.total, [x.checksums(places) for x in files])
+
+    with Checkpoints(place.checkpoints, blocks=blocks) as checkpoints:
+        if place.resume and (found := _found(place, checkpoints, kept(), blocks)):
+            number, (state, watch.kept, *more) = found
+            total, checksums = more or (done.total, [])
+            done = training.Part(*divmod(number, blocks), total)
+            for x, checksum in zip(files, checksums, strict=bool(more)):
+                x.expect(places, checksum)
+            name, after = f"{place.title}: " if place.title else "", checkpoints.in_words(number)
+            print(f"{name}resuming after {after} of {stage.epochs}")
+        metrics = Metrics(place.metrics, up_to_epoch=done.epoch)
+        if watch.done(done.epoch):
             return Trained(state, metrics.rows)
-        last = start
 
         def save(*, now: bool = False) -> None:
             if now or checkpoints.due():
                 metrics.sync()
-                checkpoints.save(last, (state, watch.kept), now=now)
+                checkpoints.save(done.epoch * blocks + done.blocks, kept(), now=now)
 
+        share = done.epoch + done.blocks / blocks
         with (
-            console.Progress(stage.epochs, start, place.title, quiet=place.quiet) as progress,
+            console.Progress(
+                stage.epochs, share, place.title, quiet=place.quiet, blocks=blocks
+            ) as progress,
             _interruptible(place) as stopped,
         ):
-            for report in _reports(stage, cost, state, (data, labelled), key, start):
-                _check_finite(report, stage, checkpoints.latest)
-                row = _row(report, watch)
-                metrics.append(row)
-                state, last = report.state, report.epoch
+            for report in _reports(stage, cost, state, (data, labelled), key, done):
+                _check_finite(report, stage, checkpoints)
+                state, part = report.state, report.part
+                if part is None:
+                    row = _row(report, watch)
+                    metrics.append(row)
+                    done = training.Part(report.epoch, 0, np.zeros(key.shape))
+                else:
+                    row, done = _costs(report) | {"seconds": report.seconds}, part
                 save()
-                _show(progress, row, stage, _images_per_epoch(stage, data, report))
-                if watch.done(last):
+                images = n_images // stage.batch_size * stage.batch_size * report.cost.size
+                _show(progress, row, stage, images, done, blocks)
+                if part is None and watch.done(done.epoch):
                     break
-                if stopped() and last < stage.epochs:
+                if stopped() and done.epoch < stage.epochs:
                     save(now=True)
-                    print(f"stopped after {where}epoch {last}; resume with:  {place.command}")
+                    after = checkpoints.in_words(done.epoch * blocks + done.blocks)
+                    print(f"stopped after {where}{after}; resume with:  {place.command}")
                     return None
         save(now=True)
     return Trained(state, metrics.rows)
 
 
-def _found(place: Place, checkpoints: Checkpoints, like: PyTree) -> tuple[int, PyTree] | None:
+def _found(
+    place: Place, checkpoints: Checkpoints, like: PyTree, blocks: int
+) -> tuple[int, PyTree] | None:
     """The newest intact checkpoint whose epochs all have intact metrics; the others are removed."""
     if place.metrics is None:
         return checkpoints.restore(like)
     intact, latest = len(read_metrics(place.metrics)), checkpoints.latest()
-    if latest is not None and intact < latest:
+    if latest is not None and intact < latest // blocks:
         print(f"{place.metrics} is damaged after epoch {intact}: training again from before it")
-    return checkpoints.restore(like, up_to=intact)
+    return checkpoints.restore(like, up_to=(intact + 1) * blocks - 1)
 
 
 @jax.jit
@@ -193,7 +218,12 @@ def _interruptible(place: Place) -> contextlib.AbstractContextManager[Callable[[
 
 
 def _reports(
-    stage: Stage, cost: Callable[..., Any], state: State, both: PyTree, key: jax.Array, start: int
+    stage: Stage,
+    cost: Callable[..., Any],
+    state: State,
+    both: PyTree,
+    key: jax.Array,
+    start: training.Part,
 ) -> Any:
     data, labelled = both
     return training.fit(
@@ -210,15 +240,16 @@ def _reports(
         own_data=stage.own_data,
         labelled=labelled,
         labelled_batch_size=stage.labelled_batch_size,
+        block_size=stage.block_size,
     )
 
 
-def _check_finite(report: Report, stage: Stage, latest: Callable[[], int | None]) -> None:
+def _check_finite(report: Report, stage: Stage, checkpoints: Checkpoints) -> None:
     if report.finite:
         return
-    title, epoch = stage.place.title, latest()
+    title, newest = stage.place.title, checkpoints.latest()
     costs = " ".join(map(str, report.cost.reshape(-1).tolist()))
-    kept = f" (the checkpoint of epoch {epoch} is kept)" if epoch else ""
+    kept = f" (the checkpoint of {checkpoints.in_words(newest)} is kept)" if newest else ""
     name = f"{title} training" if title else "training"
     raise DivergenceError(
         f"{name} diverged in epoch {report.epoch}: the cost is {costs}{kept}",
@@ -228,25 +259,35 @@ def _check_finite(report: Report, stage: Stage, latest: Callable[[], int | None]
 
 def _row(report: Report, watch: Watch) -> dict[str, Any]:
     """The metrics of one epoch: its cost, what the watch adds, and its duration."""
+    return _costs(report) | watch.after(report) | {"seconds": report.seconds}
+
+
+def _costs(report: Report) -> dict[str, Any]:
     costs = report.cost.reshape(-1).tolist()
     row: dict[str, Any] = {"epoch": report.epoch, "cost": sum(costs) / len(costs)}
-    if len(costs) > 1:
-        row["costs"] = costs
-    return row | watch.after(report) | {"seconds": report.seconds}
+    return row | ({"costs": costs} if len(costs) > 1 else {})
 
 
-def _images_per_epoch(stage: Stage, data: PyTree, report: Report) -> int:
-    """The images that an epoch trains on, counted for all members."""
-    n = jax.tree.leaves(data)[0].shape[1 if stage.own_data else 0]
-    return n // stage.batch_size * stage.batch_size * report.cost.size
+def _n_images(stage: Stage, data: PyTree) -> int:
+    return jax.tree.leaves(data)[0].shape[1 if stage.own_data else 0]
 
 
-def _show(progress: console.Progress, row: dict[str, Any], stage: Stage, images: int) -> None:
+def _show(
+    progress: console.Progress,
+    row: dict[str, Any],
+    stage: Stage,
+    images: int,
+    done: training.Part,
+    blocks: int,
+) -> None:
+    """Show an epoch of so many images, or the part of one that is done."""
     costs = row.get("costs", [row["cost"]])
     words = "cost " + " ".join(f"{cost:#.6g}" for cost in costs)
     if "valid_error" in row:
         words += "  validation error " + " ".join(f"{e:.2%}" for e in row["valid_error"])
     if held_out := row.get("valid_costs", [row["valid_cost"]] if "valid_cost" in row else []):
         words += "  held out " + " ".join(f"{cost:#.6g}" for cost in held_out)
-    left = (stage.epochs - row["epoch"]) * row["seconds"]
-    progress.show(row["epoch"], words, images / row["seconds"], left)
+    share = done.blocks / blocks if done.blocks else 1.0
+    speed = images * share / row["seconds"]
+    left = (stage.epochs - row["epoch"] + 1 - share) * images / speed
+    progress.show(row["epoch"], words, speed, left, done.blocks or blocks)

@@ -89,6 +89,12 @@ class Data:
     """Column of a table that holds the classes."""
     pixel_scale: float = 255.0
     """Divisor of integer pixels. The tutorial's own data file was divided by 256."""
+    block_size: Annotated[
+        int | None,
+        arg(metavar="IMAGES", help_behavior_hint="(default: all at once, up to 1 GiB of images)"),
+    ] = field(default=None, metadata={"since": "0.2.0"})
+    """Images that are in memory at a time, and trained on before the next ones; the others stay in
+    their files, if these are .npy, IDX or .npz and not compressed."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,7 @@ def check_data(data: Data) -> None:
     if data.image_size is not None:
         check_count("image-size", min(data.image_size))
     check_above_0("pixel-scale", data.pixel_scale)
+    check_count("block-size", 1 if data.block_size is None else data.block_size)
     if data.valid_fraction is not None and not 0 <= data.valid_fraction < 1:
         raise InputError("--valid-fraction", expected="a share in [0, 1)", got=data.valid_fraction)
 
@@ -325,7 +332,7 @@ def _strange(default: Any, saved: Any) -> str:
             return f"no {name}"
     for name, value in saved.items():
         if name not in parts:
-            return str(name)
+            return str(name) or "one without a name"
         if inner := _strange(getattr(default, name), value):
             return inner
     return ""

@@ -125,7 +125,7 @@ def mutated_json(rng: np.random.Generator, value: Any) -> str:
         holder, key = one_of(rng, list(_places(value)))
         match one_of(rng, ("other", "other", "other", "remove", "rename", "deep", "wrap", "twice")):
             case "other":
-                holder[key] = one_of(rng, _VALUES)
+                holder[key] = copy.deepcopy(one_of(rng, _VALUES))
             case "remove" if holder is not value:
                 del holder[key]
             case "rename" if isinstance(holder, dict) and holder is not value:
@@ -135,7 +135,7 @@ def mutated_json(rng: np.random.Generator, value: Any) -> str:
             case "wrap":
                 holder[key] = one_of(rng, ([holder[key]], {"x": holder[key]}))
             case "twice" if isinstance(holder, list):
-                holder += holder[:1] * int(rng.integers(1, 1000))
+                holder += [copy.deepcopy(one) for one in holder[:1] * int(rng.integers(1, 1000))]
     text = json.dumps(value.get("", None))
     depth = one_of(rng, (50, 990, 2_000, 100_000))
     opening, closing = one_of(rng, (("[", "]"), ('{"a":', "}")))

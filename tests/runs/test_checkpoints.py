@@ -26,7 +26,7 @@ def damage(checkpoint: Path) -> None:
 def test_a_damaged_checkpoint_is_skipped_for_the_one_before(train_small, monkeypatch):
     every = Checkpoints.__init__
     monkeypatch.setattr(
-        Checkpoints, "__init__", lambda self, folder: every(self, folder, every=0.0)
+        Checkpoints, "__init__", lambda self, folder, **how: every(self, folder, every=0.0, **how)
     )
     train_small("--run-dir", "whole")
     train_small("--run-dir", "broken")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -313,3 +314,17 @@ def test_a_model_is_found_by_its_run_or_its_file():
         assert saved.find(run, saved.CLASSIFIER) == Path("r/model.safetensors")
         assert saved.find(run, saved.CLASSIFIER, saved.DA) == Path("r/model.safetensors")
     refused(lambda: saved.find("r", saved.DA), "expected a run directory with params.safetensors")
+
+
+def test_a_name_that_no_file_can_have_is_one_line():
+    refused(lambda: saved.find("n" * 300, saved.DA), "nothing there", "check the path")
+
+
+def test_a_run_of_somebody_else_is_one_line(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    save_classifier(tmp_path / "r/model.safetensors")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", refuse)
+        refused(lambda: saved.find(str(tmp_path / "r"), saved.CLASSIFIER), "check the path")

@@ -123,6 +123,7 @@ def test_a_setting_that_a_later_version_added_has_its_default_if_it_is_missing()
     assert shared.from_json(Later, {"size": 2}) == Later(2, 4)
     assert shared.from_json(Later, {"size": 2, "more": 5}) == Later(2, 5)
     refused(lambda: shared.from_json(Later, {"more": 5}), "others (no size)")
+    refused(lambda: shared.from_json(Later, {"size": 2, "": 5}), "others (one without a name)")
 
 
 def test_whole_numbers_stay_whole_so_that_models_have_the_same_bytes():
