@@ -18,6 +18,7 @@ from dae_jax.errors import InputError, printable
 
 __all__ = [
     "Progress",
+    "bar",
     "cli",
     "cores",
     "interruptible",
@@ -290,6 +291,25 @@ class Progress:
                 f"{self._title} {epoch}/{self._epochs}  {where}{report}  {seconds_left:.0f} s left",
                 flush=True,
             )
+
+
+@contextlib.contextmanager
+def bar(n: int, what: str) -> Iterator[Callable[[int], None]]:
+    """A bar of so many things, in a terminal, which disappears at the end.
+
+    Yields:
+        A function that advances it by a number of things.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(file=unescaped())
+    if not (what and console.is_terminal):
+        yield lambda _: None
+        return
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(what, total=n)
+        yield lambda more: progress.advance(task, more)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from dae_jax.errors import InputError
 
 __all__ = [
     "AnyRows",
+    "Between",
     "Computed",
     "Joined",
     "Rows",
@@ -31,6 +32,7 @@ __all__ = [
     "Without",
     "blocks",
     "bounds",
+    "flat",
     "in_memory",
     "missing",
     "part",
@@ -316,6 +318,30 @@ class Selected(Rows):
         return self._rows[self._indices[start:stop]]
 
 
+class Between(Selected):
+    """Consecutive rows of others.
+
+    Args:
+        rows: The others.
+        start: The first of them.
+        stop: The one after the last.
+    """
+
+    def __init__(self, rows: Rows, start: int, stop: int):
+        super().__init__(rows, np.zeros(0, int))
+        self.shape = (stop - start, *rows.shape[1:])
+        self._start = start
+
+    def flat(self, dtype: Any) -> "Between":
+        """The same rows as vectors, (n, d), of another type."""
+        assert isinstance(self._rows, Stored)
+        return Between(self._rows.flat(dtype), self._start, self._start + len(self))
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """The rows from `start` up to `stop`."""
+        return self._rows[self._start + start : self._start + stop]
+
+
 class Without(Selected):
     """The rows of others but for some, of which there are few.
 
@@ -394,6 +420,14 @@ def blocks(n: int, batch_size: int, size: int | None) -> list[tuple[int, int]]:
     if len(found) > 1 and n - found[-1][0] < batch_size:  # dropped, as the remainder of an epoch is
         found.pop()
     return found
+
+
+def flat(images: AnyRows, dtype: Any) -> AnyRows:
+    """Images as vectors, (n, d), of another type."""
+    if isinstance(images, np.ndarray):
+        return images.reshape(len(images), -1).astype(dtype, copy=False)
+    assert isinstance(images, Stored | Joined | Between)
+    return images.flat(dtype)
 
 
 def part(array: Any, start: int, stop: int, axis: int = 0) -> Any:

@@ -117,9 +117,10 @@ def with_unlabelled(
             image_size,
             grey,
             leave_out=image_folder.image_files(dataset.source) if files else (),
+            leave=leave,
             if_mixed=image_folder.MIXED if files else "convert them to the same",
         )
-        images, source = more.images.reshape(len(more.images), -1), unlabelled
+        images, source = rows.flat(more.images, np.uint8), unlabelled
         more_shape, notices = more.images.shape[1:], more.notices
     else:
         whole = datasets.load_whole(unlabelled, leave=leave)

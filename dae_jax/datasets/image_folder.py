@@ -4,24 +4,29 @@ import logging
 import math
 import os
 import shlex
+import threading
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from dae_jax import memory
+from dae_jax import console, memory
 from dae_jax.datasets.arrays import blaming, natural_order
+from dae_jax.datasets.decoded import decoded, each_of
 from dae_jax.datasets.label_file import read_label_file, some
 from dae_jax.errors import InputError
+from dae_jax.rows import AnyRows, Rows
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "LABELS_SUFFIX",
     "MIXED",
     "ImageFiles",
+    "Left",
     "image_files",
     "image_names",
     "read_image_folder",
@@ -40,6 +45,7 @@ _ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width are exchanged
 # make of one, in black and white.
 _FEW_PIXELS, _PIXELS_OF_A_BYTE = 1 << 24, 8 * 1032
 _SCANNED_PIXELS = 1 << 32  # of a progressive JPEG, which usually has about ten scans
+_ONE_AT_A_TIME = threading.Lock()  # of the threads, since they have one standard error
 _RESIZE = "pass --image-size HEIGHT WIDTH"
 MIXED = "pass --grey to read all as grey, or convert them"
 """Advice of the error about images that are neither all grey nor all in colour."""
@@ -48,7 +54,7 @@ MIXED = "pass --grey to read all as grey, or convert them"
 class ImageFiles(NamedTuple):
     """Images that were files of their own, and what there is to say about them."""
 
-    images: np.ndarray
+    images: AnyRows
     """uint8 in 0..255, (n, h, w) if they are grey, else (n, h, w, 3)."""
     labels: np.ndarray | None
     """int32, (n,); or None."""
@@ -56,6 +62,16 @@ class ImageFiles(NamedTuple):
     """The names of labels 0, 1, ...; None without labels."""
     notices: tuple[str, ...]
     """Lines for the user: images that were enlarged, or left out."""
+
+
+class Left(NamedTuple):
+    """When and how images stay in a file of pixels, in the cache."""
+
+    bytes: float = math.inf
+    """The bytes of all pixels from which on they do."""
+    order: Callable[[int, int, np.ndarray | None], np.ndarray] | None = None
+    """The order of the rows there, by the number of images, their bytes and labels; the usual one
+    if None."""
 
 
 def image_files(path: str | os.PathLike) -> list[Path]:
@@ -89,6 +105,7 @@ def read_image_folder(
     grey: bool = False,
     *,
     if_mixed: str = MIXED,
+    left: Left = Left(),  # noqa: B008  # immutable
 ) -> ImageFiles:
     """Read a folder of images, with or without one sub-folder per class, or a CSV file of labels.
 
@@ -104,6 +121,7 @@ def read_image_folder(
             if all images have the same size already.
         grey: Whether to read images that are saved in colour as grey.
         if_mixed: What an error advises if some images are grey and some in colour.
+        left: When they stay in a file of pixels; then they and the labels come in its order.
 
     Raises:
         InputError: There are no images, images beside sub-folders, a class without images, or a
@@ -112,8 +130,15 @@ def read_image_folder(
     """
     path = Path(path)
     files, labels, class_names = _found(path)
-    images, enlarged = _read(files, path, image_size, grey, if_mixed)
+    arrange = left.order
+
+    def order(n: int, n_bytes: int) -> np.ndarray:
+        return np.arange(n) if arrange is None else arrange(n, n_bytes, labels)
+
+    images, enlarged = _read(files, path, image_size, grey, if_mixed, left.bytes, order)
     unlisted = _unlisted(path, files) if _is_label_file(path) else []
+    if isinstance(images, Rows) and labels is not None:
+        labels = labels[order(len(files), images.nbytes)]
     return ImageFiles(images, labels, class_names, (*unlisted, *enlarged))
 
 
@@ -124,6 +149,7 @@ def read_without_labels(
     *,
     leave_out: Collection[Path] = (),
     if_mixed: str = MIXED,
+    leave: float = math.inf,
 ) -> ImageFiles:
     """Read images as `read_image_folder` does, but without their labels.
 
@@ -135,6 +161,7 @@ def read_without_labels(
         grey: Whether to read images that are saved in colour as grey.
         leave_out: Files not to read.
         if_mixed: What an error advises if some images are grey and some in colour.
+        leave: The bytes of all pixels from which on they stay in a file.
 
     Raises:
         InputError: As for `read_image_folder`, or no image is left.
@@ -156,7 +183,7 @@ def read_without_labels(
     if len(files) < len(found):
         n = len(found) - len(files)
         notices.append(f"{n:,} of {len(found):,} images of {path} are left out: they have labels")
-    images, enlarged = _read(files, path, image_size, grey, if_mixed)
+    images, enlarged = _read(files, path, image_size, grey, if_mixed, leave)
     return ImageFiles(images, None, None, (*notices, *enlarged))
 
 
@@ -200,19 +227,17 @@ def _read(
     image_size: tuple[int, int] | None,
     grey: bool,
     if_mixed: str,
-) -> tuple[np.ndarray, list[str]]:
+    leave: float = math.inf,
+    order: Callable[[int, int], np.ndarray] | None = None,
+) -> tuple[AnyRows, list[str]]:
     """Read images; also a line about those that are enlarged, if there are any."""
     from PIL import Image
 
     with _pillow_silent():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         # All headers are read first: a wrong size is found before the pixels are decoded.
-        sizes, greys = [], []
-        for file in files:
-            with _blaming_image(file):
-                size, is_grey = _header(file)
-            sizes.append(size)
-            greys.append(is_grey)
+        headers = list(each_of(_header, files, "reading headers"))
+        sizes, greys = [size for size, _ in headers], [is_grey for _, is_grey in headers]
         names = [file.relative_to(_root(path)).as_posix() for file in files]
         size = image_size or _common_size(path, names, sizes)
         as_grey = grey or _all_grey(path, names, greys, if_mixed)
@@ -222,11 +247,18 @@ def _read(
         # While one is decoded, Pillow and NumPy have four bytes each for every pixel.
         largest = max(map(math.prod, (*sizes, size)))
         less = "choose a smaller --image-size" if image_size else _RESIZE
-        memory.check(path, math.prod(shape) + 8 * largest, f"{less} or give fewer images")
-        images = np.empty(shape, np.uint8)
-        for i, file in enumerate(files):
-            with _blaming_image(file):
-                images[i] = _decoded(file, "L" if as_grey else "RGB", size)
+        do, mode = f"{less} or give fewer images", "L" if as_grey else "RGB"
+        one = partial(_decoded, mode=mode, size=size)
+        if math.prod(shape) >= leave:
+            memory.check(path, 8 * largest * console.cores(), do)
+            which = range(len(files)) if order is None else order(len(files), math.prod(shape))
+            ordered = [files[i] for i in which]
+            images: AnyRows = decoded(ordered, one, shape, f"{mode} {size}")
+        else:
+            memory.check(path, math.prod(shape) + 8 * largest * console.cores(), do)
+            images = np.empty(shape, np.uint8)
+            for i, image in enumerate(each_of(one, files, "decoding images")):
+                images[i] = image
     return images, _enlarged(path, sizes, size)
 
 
@@ -304,6 +336,11 @@ def _blaming_image(file: Path) -> AbstractContextManager[None]:
 
 def _header(path: Path) -> tuple[tuple[int, int], bool]:
     """The (height, width) of an image after the EXIF rotation, and whether it is grey."""
+    with _blaming_image(path):
+        return _size_and_grey(path)
+
+
+def _size_and_grey(path: Path) -> tuple[tuple[int, int], bool]:
     from PIL import Image
 
     if path.stat().st_size == 0:
@@ -327,6 +364,12 @@ def _header(path: Path) -> tuple[tuple[int, int], bool]:
 
 
 def _decoded(path: Path, mode: str, size: tuple[int, int]) -> np.ndarray:
+    """The pixels of an image, (h, w) or (h, w, 3)."""
+    with _blaming_image(path):
+        return _pixels(path, mode, size)
+
+
+def _pixels(path: Path, mode: str, size: tuple[int, int]) -> np.ndarray:
     from PIL import Image, ImageOps
 
     with Image.open(path, formats=_FORMATS) as opened:
@@ -361,16 +404,17 @@ def _pillow_silent() -> Iterator[None]:
 @contextmanager
 def _libtiff_silent() -> Iterator[None]:
     """Keep the messages of libtiff from the terminal, which it writes to descriptor 2 itself."""
-    try:
-        stderr = os.dup(2)
-    except OSError:  # it is closed
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
+    with _ONE_AT_A_TIME:
+        try:
+            stderr = os.dup(2)
+        except OSError:  # it is closed
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            os.close(nowhere)

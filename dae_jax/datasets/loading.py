@@ -5,6 +5,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,11 +24,17 @@ from dae_jax.datasets.arrays import (
     read_npz,
     read_shards,
 )
-from dae_jax.datasets.image_folder import IMAGE_SUFFIXES, LABELS_SUFFIX, read_image_folder
+from dae_jax.datasets.image_folder import (
+    IMAGE_SUFFIXES,
+    LABELS_SUFFIX,
+    ImageFiles,
+    Left,
+    read_image_folder,
+)
 from dae_jax.datasets.label_file import COLUMNS
 from dae_jax.datasets.pickles import read_pickle
 from dae_jax.errors import InputError
-from dae_jax.rows import AnyRows, Joined, Rows, Selected, Stored, Without
+from dae_jax.rows import AnyRows, Between, Joined, Rows, Selected, Without
 
 __all__ = [
     "LARGE",
@@ -166,8 +173,10 @@ def load(
         InputError: The data are not found, cannot be read or are malformed, or an argument does
             not apply to them.
     """
-    dataset = _load(name_or_path, valid_fraction, image_size, grey, label_column, leave)
-    if holds_image_files(str(name_or_path)):
+    dataset = _load(
+        name_or_path, valid_fraction, image_size, grey, label_column, leave, shuffled=True
+    )
+    if holds_image_files(str(name_or_path)) and isinstance(dataset.train.images, np.ndarray):
         # Minibatches of a single class would spoil training.
         order = np.random.default_rng(0).permutation(len(dataset.train.images))
         images, labels = dataset.train
@@ -295,8 +304,13 @@ def _load(
     grey: bool,
     label_column: str | None,
     leave: float,
+    *,
+    shuffled: bool = False,
 ) -> Dataset:
-    """Load a data set as `load` does, but without shuffling."""
+    """Load a data set as `load` does, but without shuffling.
+
+    Images that are decoded into a file are shuffled, if wanted, since they are read in its order.
+    """
     is_name = isinstance(name_or_path, str) and name_or_path in NAMES
     path = Path(name_or_path)
     lists_images = not is_name and _lists_images(str(name_or_path))
@@ -314,8 +328,7 @@ def _load(
     name, class_names, notices, columns = str(name_or_path), _DIGITS, (), None
     if not is_name:
         if lists_images:
-            read = read_image_folder(path, image_size, grey)
-            parts: _Parts = {"train": (read.images, read.labels)}
+            read, parts = _read_images(path, image_size, grey, leave, (valid_fraction, shuffled))
             class_names, notices = read.class_names, read.notices
         elif is_table:
             values, table_labels, columns = tables.read_table(path, label_column)
@@ -332,10 +345,15 @@ def _load(
     labels, label_names = _class_indices(parts, source)
     splits = {part: Split(images[part], labels.get(part)) for part in parts}
     if "valid" in splits:
-        _refuse_fraction(valid_fraction, source)
+        if not lists_images:
+            _refuse_fraction(valid_fraction, source)
     else:
         missing = ("valid",) if "test" in splits else ("valid", "test")
-        splits |= _held_out(splits["train"], missing, valid_fraction)
+        train = splits["train"]
+        large = train.images.nbytes > LARGE
+        n, n_parts = len(train.images), len(missing)
+        drawn = _drawn(n, train.labels, n_parts, valid_fraction, large=large)
+        splits |= _divided(train, drawn, missing)
     shape = None if columns else _image_shape(parts["train"][0].shape[1:])
     train, valid, test = (splits[part] for part in ("train", "valid", "test"))
     names = class_names or label_names
@@ -354,6 +372,43 @@ def _digits() -> tuple[_Parts, str]:
     images, labels = load_digits(return_X_y=True)
     scaled = (np.asarray(images) / 16).astype(np.float32)
     return {"train": (scaled, np.asarray(labels))}, "sklearn.datasets.load_digits"
+
+
+def _read_images(
+    path: Path,
+    image_size: tuple[int, int] | None,
+    grey: bool,
+    leave: float,
+    split: tuple[float | None, bool],
+) -> tuple[ImageFiles, _Parts]:
+    """Read image files; those that stay in a file of pixels in the parts and the order of `load`.
+
+    Args:
+        path: Of the images.
+        image_size: See `load`, as for `grey` and `leave`.
+        split: The share of images that is held out, and whether the others are shuffled.
+    """
+    (share, shuffled), sizes = split, []
+
+    def order(n: int, n_bytes: int, labels: np.ndarray | None) -> np.ndarray:
+        held_out = _drawn(n, labels, 2, share, large=n_bytes > LARGE)
+        rest = np.delete(np.arange(n), np.concatenate(held_out))
+        rest = rest[np.random.default_rng(0).permutation(len(rest))]
+        sizes[:] = [len(rest), *map(len, held_out)]
+        return np.concatenate([rest, *held_out])
+
+    left = Left(leave, order if shuffled else None)
+    read = read_image_folder(path, image_size, grey, left=left)
+    if not (isinstance(read.images, Rows) and sizes):
+        return read, {"train": (read.images, read.labels)}
+    parts: dict[str, tuple[AnyRows, np.ndarray | None]] = {}
+    ends = np.cumsum([0, *sizes]).tolist()
+    for name, (first, last) in zip(("train", "valid", "test"), pairwise(ends), strict=True):
+        own = Between(read.images, first, last)
+        small = name != "train" and own.nbytes <= LARGE
+        labels = None if read.labels is None else read.labels[first:last]
+        parts[name] = own[:] if small else own, labels
+    return read, parts
 
 
 def _read_path(path: Path, given: str, leave: float) -> _Parts:
@@ -415,7 +470,7 @@ def _flat_images(parts: _Parts, source: str) -> dict[str, AnyRows]:
             raise InputError(what, expected=expected, got=got, do=do)
         if array.size == 0:
             raise InputError(what, expected="at least one image and pixel", got=got, do=do)
-        flat[part] = _as_rows(array, array.dtype)
+        flat[part] = rows.flat(array, array.dtype)
     widths = {part: array.shape[1] for part, array in flat.items()}
     kinds = {part: "integer" if x.dtype.kind in "iu" else "float" for part, x in flat.items()}
     for expected, got in (("of one width", widths), ("all integer or all float", kinds)):
@@ -424,19 +479,11 @@ def _flat_images(parts: _Parts, source: str) -> dict[str, AnyRows]:
             raise InputError(source, expected=f"images {expected}", got=got, do=do)
     dtype = _integer_dtype(flat, source) if "integer" in kinds.values() else np.float32
     with np.errstate(over="ignore"):  # Values too large for float32 become infinite; see below.
-        flat = {part: _as_rows(array, dtype) for part, array in flat.items()}
+        flat = {part: rows.flat(array, dtype) for part, array in flat.items()}
     for part, array in flat.items():
         if array.dtype.kind == "f":
             _check_finite(array, _named(source, part))
     return flat
-
-
-def _as_rows(images: AnyRows, dtype: Any) -> AnyRows:
-    """Images as vectors, (n, d), of another type."""
-    if isinstance(images, np.ndarray):
-        return images.reshape(len(images), -1).astype(dtype, copy=False)
-    assert isinstance(images, Stored | Joined)
-    return images.flat(dtype)
 
 
 def _check_finite(images: AnyRows, what: str) -> None:
@@ -515,30 +562,31 @@ def _checked_labels(labels: np.ndarray, n: int, what: str) -> np.ndarray:
     return integers
 
 
-def _held_out(train: Split, missing: Sequence[str], share: float | None) -> dict[str, Split]:
-    """Split the training set into the missing parts and a rest, with every class in proportion.
-
-    Of images of more than `LARGE` bytes the classes are drawn as they come.
+def _drawn(
+    n: int, labels: np.ndarray | None, n_parts: int, share: float | None, *, large: bool
+) -> list[np.ndarray]:
+    """Draw the images of parts that are held out, with every class in proportion.
 
     Args:
-        train: All images.
-        missing: The parts to make, each of the given fraction of all images.
+        n: Number of images.
+        labels: Their classes; or None.
+        n_parts: The parts to draw, each of the given share of all images.
         share: In [0, 1); None for the usual one.
+        large: Whether there are more than `LARGE` bytes, of which the classes are drawn as they
+            come.
 
     Returns:
-        The missing parts, and the remaining images as ``train``, each in the order of the source.
+        The indices of each part, in ascending order.
     """
-    large, n = train.images.nbytes > LARGE, len(train.images)
     fraction = (min(0.1, HELD_OUT / n) if large else 0.1) if share is None else share
-    if fraction * len(missing) >= 1:
-        expected = f"less than {1 / len(missing)}, so that training images remain"
+    if fraction * n_parts >= 1:
+        expected = f"less than {1 / n_parts}, so that training images remain"
         raise InputError("valid_fraction", expected=expected, got=fraction, do="try 0.1")
     rng = np.random.default_rng(0)
     if large:
-        count = round(fraction * n)
-        drawn = rng.choice(n, len(missing) * count, replace=False)
-        return _divided(train, [*np.split(drawn, len(missing))], missing)
-    classes = np.zeros(n, np.int32) if train.labels is None else train.labels
+        drawn = rng.choice(n, n_parts * round(fraction * n), replace=False)
+        return [np.sort(part) for part in np.split(drawn, n_parts)]
+    classes = np.zeros(n, np.int32) if labels is None else labels
     groups = np.split(np.argsort(classes, kind="stable"), np.cumsum(np.bincount(classes))[:-1])
     groups = [group for group in groups if len(group)]  # Some classes may be in the test set only.
     position = np.empty(n)
@@ -549,14 +597,14 @@ def _held_out(train: Split, missing: Sequence[str], share: float | None) -> dict
         position[shuffled] = (np.arange(len(group)) + rng.random()) / len(group)
         position[shuffled[-1]] = np.inf
     order = np.argsort(position, kind="stable")
-    count = min(max(1, round(fraction * n)) if fraction else 0, (n - len(groups)) // len(missing))
-    return _divided(train, np.split(order[: count * len(missing)], len(missing)), missing)
+    count = min(max(1, round(fraction * n)) if fraction else 0, (n - len(groups)) // n_parts)
+    return [np.sort(part) for part in np.split(order[: count * n_parts], n_parts)]
 
 
 def _divided(train: Split, drawn: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, Split]:
     """The images that were drawn for each part, and the rest of the training images."""
     images, splits = train.images, {}
-    for name, indices in zip(names, map(np.sort, drawn), strict=True):
+    for name, indices in zip(names, drawn, strict=True):
         labels = None if train.labels is None else train.labels[indices]
         if isinstance(images, Rows) and len(indices) * images[:1].nbytes > LARGE:
             splits[name] = Split(Selected(images, indices), labels)

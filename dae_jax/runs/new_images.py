@@ -58,7 +58,7 @@ def load(
     files, columns = datasets.holds_image_files(source), None
     if files:
         x, labels, class_names, notices = _read_files(source, card, image_size, grey)
-        shape, parts = x.shape[1:], {"train": Split(x.reshape(len(x), -1), labels)}
+        shape, parts = x.shape[1:], {"train": Split(in_memory(x).reshape(len(x), -1), labels)}
     elif image_size is not None or grey:
         flag = "--grey" if image_size is None else "--image-size"
         raise InputError(flag, expected="a folder of images", got=source, do=f"leave {flag} out")
