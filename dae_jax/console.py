@@ -174,10 +174,15 @@ def _discard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def set_up_jax(precision: str, n_members: int) -> None:
+def set_up_jax(precision: str, n_members: int, devices: int | str | None = None) -> None:
     """Set precision, devices and the compilation cache of JAX, before anything is computed.
 
     A sweep on a CPU gets one device per core, so that its members can use all cores.
+
+    Args:
+        precision: Of matrix products, or ``"float64"`` for everything.
+        n_members: Models that are trained together.
+        devices: How many of a CPU, or ``"all"`` for one per core; None for what the members use.
     """
     import jax
     import platformdirs
@@ -186,9 +191,10 @@ def set_up_jax(precision: str, n_members: int) -> None:
         jax.config.update("jax_enable_x64", True)
     else:
         jax.config.update("jax_default_matmul_precision", precision)
-    if n_members > 1:
+    n = cores() if devices == "all" else devices or min(n_members, cores())
+    if n != 1:
         with contextlib.suppress(RuntimeError):  # the devices are already set up: use them
-            jax.config.update("jax_num_cpu_devices", min(n_members, cores()))
+            jax.config.update("jax_num_cpu_devices", n)
     if not jax.config.values["jax_compilation_cache_dir"]:
         cache = os.path.join(platformdirs.user_cache_dir("dae_jax"), "xla")
         jax.config.update("jax_compilation_cache_dir", cache)

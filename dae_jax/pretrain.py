@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     if settings.output.resume:
         settings = shared.resumed(settings, argv, may_grow="finetune_epochs")
     settings.check()
-    console.set_up_jax(settings.running.precision, settings.running.seeds)
+    console.set_up_jax(settings.running.precision, settings.running.seeds, settings.machine.devices)
 
     from dae_jax.runs import comparison, stack, stack_report  # and with them JAX
     from dae_jax.runs.from_run import origin
@@ -51,8 +51,7 @@ def main(argv: Sequence[str]) -> int:
             return 130
         place, how = run.place("fine-tuning", run.folder / "finetune"), settings.finetuning
         keys = stack.keys(settings.seeds, len(layers))
-        block = run.settings.data.block_size
-        tuned = stack.finetune(how, layers, run.dataset, keys, run.pixel_scale, place, block)
+        tuned = stack.finetune(how, layers, run.dataset, keys, run.pixel_scale, place, run.machine)
         if tuned is None:
             return 130
         names, labelled = stack.stage_names(settings), run.dataset.train
@@ -110,7 +109,7 @@ def _ladder(argv: Sequence[str]) -> int:
     if settings.output.resume:
         settings = shared.resumed(settings, argv, may_grow="")
     settings.check()
-    console.set_up_jax(settings.running.precision, settings.running.seeds)
+    console.set_up_jax(settings.running.precision, settings.running.seeds, settings.machine.devices)
 
     from dae_jax.runs import ladder as runs
     from dae_jax.runs import stack_report

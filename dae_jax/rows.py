@@ -439,7 +439,7 @@ def part(array: Any, start: int, stop: int, axis: int = 0) -> Any:
 
 def parts(images: AnyRows) -> Iterator[np.ndarray]:
     """All rows in parts of bounded size, in their order."""
-    size = max(1, PART_BYTES // max(1, images.itemsize * images.shape[1]))
+    size = max(1, PART_BYTES // max(1, images.itemsize * math.prod(images.shape[1:])))
     for start in range(0, len(images), size):
         yield images[start : start + size]
 

@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     if settings.output.resume:
         settings = shared.resumed(settings, argv, may_grow="epochs")
     settings.check()
-    console.set_up_jax(settings.training.precision, settings.n_members)
+    console.set_up_jax(settings.training.precision, settings.n_members, settings.machine.devices)
 
     from dae_jax.runs import da  # and with it JAX, which --help and wrong flags do not wait for
 

@@ -22,7 +22,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Array, Bool, Float, Key
 
 from dae_jax import rows
@@ -54,7 +54,7 @@ __all__ = [
 PyTree = Any
 BLOCKS = 2**31
 """Folded into a key for those of blocks; epochs fold in their number, from 0."""
-MEMBER = PartitionSpec("member")
+MEMBER, DATA = PartitionSpec("member"), PartitionSpec("data")
 EVERYWHERE = PartitionSpec()
 Shuffle = bool | Literal["blocks"]
 """The order of the images: of the file, a new one every epoch, or random blocks; see `fit`."""
@@ -316,11 +316,13 @@ def _epoch(
     shuffle: Shuffle,
     updates: int | None = None,
     labelled_batch_size: int | None = None,
+    split: Sharding | PartitionSpec | None = None,
 ) -> tuple[State, tuple[Float[Array, ""], Bool[Array, ""]]]:
     """One pass over `data`: the function that `run_epoch` and `run_sweep_epoch` compile.
 
-    Its eleven parameters are the six that change from call to call and the five that select code;
-    `updates` is the number of minibatches of an epoch that is cut short.
+    Its twelve parameters are the six that change from call to call and the six that select code;
+    `updates` is the number of minibatches of an epoch that is cut short, and `split` says how the
+    images of a minibatch are spread over devices. The compiler adds the sums over them.
 
     Returns:
         The new state, and (mean cost, whether all costs and parameters are finite).
@@ -349,6 +351,8 @@ def _epoch(
     def step(state: State, xs: tuple[Array, PyTree]) -> tuple[State, Array]:
         i, batch = xs
         batch = jax.tree.map(lambda a: a[batch], data) if shuffle else batch
+        if split is not None:
+            batch = jax.lax.with_sharding_constraint(batch, split)
         if labelled_batch_size is not None:
             batch = batch, jax.tree.map(lambda a: a[chosen_labelled[i % cycle]], labelled)
         value, gradient = jax.value_and_grad(cost)(
@@ -363,7 +367,7 @@ def _epoch(
     return state, (costs.mean(), finite)
 
 
-_STATIC = ("optimizer", "batch_size", "shuffle", "updates", "labelled_batch_size")
+_STATIC = ("optimizer", "batch_size", "shuffle", "updates", "labelled_batch_size", "split")
 run_epoch = partial(jax.jit, static_argnames=_STATIC, donate_argnames="state")(_epoch)
 
 
@@ -400,6 +404,7 @@ def run_sweep_epoch(
         mesh=mesh,
         in_specs=(MEMBER, MEMBER, EVERYWHERE, EVERYWHERE),
         out_specs=MEMBER,
+        axis_names={"member"},
         check_vma=False,
     )
     own, shared = (data, None) if own_data else (None, data)
@@ -456,6 +461,7 @@ def fit(
     labelled: PyTree = None,
     labelled_batch_size: int | None = None,
     block_size: int | None = None,
+    devices: int | None = None,
 ) -> Iterator[Report]:
     """Train, yielding a `Report` after each epoch; everything else is code around this generator.
 
@@ -470,8 +476,12 @@ def fit(
     (block, epoch, step). There is a report after each block, whose `Report.part` is not None before
     the epoch is whole; ``start=report.part`` resumes there.
 
-    Four parameters say what is trained; the ten keywords say how, and only three of them have no
-    default.
+    With `devices` the images of each minibatch are split over several devices; the compiler adds
+    the sums over them to the program. Random numbers do not depend on the number of devices, and
+    results differ by the rounding of sums in another order.
+
+    Four parameters say what is trained; the eleven keywords say how, and only three of them have
+    no default.
 
     Args:
         cost: Any function ``cost(params, batch, key) -> scalar``; from `bind` if it has numbers
@@ -496,6 +506,8 @@ def fit(
         labelled_batch_size: Rows of `labelled` per minibatch; needed with it.
         block_size: Largest number of images of a block, at least `batch_size`. None, or as many as
             there are, to train on all data at once.
+        devices: Number of devices to use, which those left by the members of a sweep have to
+            divide the batch. None for one device, or those that members keep busy.
 
     Raises:
         InputError: Something else than a function, a state, a key or arrays; a batch larger than
@@ -539,13 +551,17 @@ def fit(
     if labelled is not None:
         _check_labelled(labelled, labelled_batch_size, axis=key.ndim)
     blocks = rows.blocks(n_images, batch_size, block_size)
-    n_members, place, each = None, jax.device_put, jax.device_put
-    if key.ndim:
-        n_members, mesh = key.shape[0], member_mesh(key.shape[0])
-        each = partial(_spread, mesh=mesh)
-        cost, state = each(cost), each(state)
+    n_members = key.shape[0] if key.ndim else None
+    place = each = jax.device_put
+    mesh = _mesh(n_members, devices, batch_size)
+    if mesh is not None:
         everywhere = partial(jax.device_put, device=NamedSharding(mesh, EVERYWHERE))
+        each = everywhere if n_members is None else partial(_spread, mesh=mesh)
+        cost, state = each(cost), each(state)
         place = each if own_data else everywhere
+        if "data" in mesh.axis_names:
+            how |= {"split": NamedSharding(mesh, DATA)}
+    if n_members is not None:
         how |= {"mesh": mesh, "own_data": own_data}
     labelled = each(labelled)
     key_of_all = each(key) if len(blocks) == 1 else None
@@ -861,14 +877,14 @@ def sweep(
     return stack([bind(cost) for cost in costs]), stack(states)
 
 
-def member_mesh(n_members: int) -> Mesh:
+def member_mesh(n_members: int, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh of as many devices as the members keep busy, with the one axis ``"member"``.
 
     Members that do not divide evenly leave devices idle at the end (`_spread` repeats the last
     one). If that would cost more than a tenth, fewer devices take less time, since every device of
     a CPU may use all of its cores.
     """
-    devices = jax.devices()[:n_members]
+    devices = (jax.devices() if devices is None else devices)[:n_members]
     sizes = range(len(devices), 0, -1)
     n = next(size for size in sizes if -(-n_members // size) * size <= 1.1 * n_members)
     if devices[0].platform != "cpu":
@@ -876,10 +892,46 @@ def member_mesh(n_members: int) -> Mesh:
     return jax.make_mesh((n,), ("member",), (AxisType.Auto,), devices=devices[:n])
 
 
+def _mesh(n_members: int | None, devices: int | None, batch_size: int) -> Mesh | None:
+    """The devices of a training; None for one model on the default device.
+
+    Members come first, since they need not wait for each other; the devices that are left split
+    the minibatches of each.
+
+    Raises:
+        InputError: There are fewer devices, or they do not divide the batch.
+    """
+    if devices is None:
+        return None if n_members is None else member_mesh(n_members)
+    there = len(jax.devices())
+    if not 1 <= devices <= there:
+        expected = f"1 to {there}, the devices that JAX has"
+        do = 'on a CPU, jax.config.update("jax_num_cpu_devices", n) comes before all else'
+        raise InputError("devices", expected=expected, got=devices, do=do)
+    some = jax.devices()[:devices]
+    n = 1 if n_members is None else member_mesh(n_members, some).size
+    left = devices // n
+    if batch_size % left:
+        raise InputError(
+            f"batch size of {batch_size}",
+            expected=f"a multiple of the {left} devices that a minibatch is split over",
+            got=f"a remainder of {batch_size % left}",
+            do="choose another batch size, or fewer --devices",
+        )
+    if left == 1 and n_members is None:
+        return None
+    axes = {"member": n, "data": left}
+    kept = {name: size for name, size in axes.items() if size > 1 or name == "member"}
+    if n_members is None:
+        kept.pop("member")
+    types = (AxisType.Auto,) * len(kept)
+    return jax.make_mesh(tuple(kept.values()), tuple(kept), types, devices=some[: n * left])
+
+
 def _spread(tree: PyTree, mesh: Mesh) -> PyTree:
     """Place members on devices; the last member is repeated until they divide evenly."""
     if not jax.tree.leaves(tree):
         return tree
-    n = jax.tree.leaves(tree)[0].shape[0]
-    rows = np.minimum(np.arange(-(-n // mesh.size) * mesh.size), n - 1)
+    n, size = jax.tree.leaves(tree)[0].shape[0], mesh.shape["member"]
+    rows = np.minimum(np.arange(-(-n // size) * size), n - 1)
     return jax.device_put(jax.tree.map(lambda leaf: leaf[rows], tree), NamedSharding(mesh, MEMBER))

@@ -172,7 +172,9 @@ def card(
         names = dataset.class_names or tuple(str(i) for i in range(n_classes))
     # Equal models are equal files: without the output's settings, wherever they are written; and a
     # layer's without those of the fine-tuning after it, which may be resumed for more epochs.
-    others = ("output",) if kind == "classifier" else ("output", "finetuning", "comparison")
+    others = shared.ELSEWHERE
+    if kind != "classifier":
+        others += ("finetuning", "comparison")
     config = {k: v for k, v in shared.to_json(settings).items() if k not in others}
     return Card(
         kind=kind,

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import jax
 from filelock import BaseFileLock, FileLock, Timeout
 
 from dae_jax import __version__, datasets, memory, records
@@ -25,7 +26,7 @@ from dae_jax.datasets.loading import LARGE
 from dae_jax.errors import InputError
 from dae_jax.files import sweep, unwritable, writable_folder, write_whole
 from dae_jax.rows import AnyRows
-from dae_jax.runs.stage import Place
+from dae_jax.runs.stage import Machine, Place
 from dae_jax.settings import ladder, pretrain, shared, train
 
 __all__ = [
@@ -79,6 +80,13 @@ class Run(Generic[Settings]):
     def pixel_scale(self) -> float:
         """Divisor of integer pixels."""
         return self.settings.data.pixel_scale
+
+    @property
+    def machine(self) -> Machine:
+        """How much of the machine its trainings use."""
+        devices = self.settings.machine.devices
+        n = len(jax.devices()) if devices == "all" else devices
+        return Machine(self.settings.data.block_size, n)
 
     @property
     def about(self) -> dict[str, Any]:

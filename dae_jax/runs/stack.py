@@ -27,7 +27,7 @@ from dae_jax.runs import cards, from_run, saved, shifts, stage
 from dae_jax.runs import run as runs
 from dae_jax.runs.checkpoints import read_metrics
 from dae_jax.runs.run import Member, Run
-from dae_jax.runs.stage import Place, Stage
+from dae_jax.runs.stage import Machine, Place, Stage
 from dae_jax.settings.pretrain import Finetuning, Layer, Settings, default_epochs
 from dae_jax.stacked import Classifier
 
@@ -213,8 +213,7 @@ def pretrain(run: Run[Settings]) -> list[AnyParams] | None:
         if run.finished(*files) and _has_metrics(place, how.pretrain_epochs):
             layers.append(_read(files, params))
             continue
-        block = s.data.block_size
-        trained = train_layer(how, params, data, own_keys, run.pixel_scale, place, block)
+        trained = train_layer(how, params, data, own_keys, run.pixel_scale, place, run.machine)
         if trained is None:
             return None
         layers.append(trained)
@@ -265,7 +264,7 @@ def train_layer(
     keys: Key[Array, "members"],
     pixel_scale: float,
     place: Place = Place(),  # noqa: B008  # frozen
-    block_size: int | None = None,
+    machine: Machine = Machine(),  # noqa: B008
 ) -> AnyParams | None:
     """Pretrain one layer of every member; None after Ctrl-C.
 
@@ -276,7 +275,7 @@ def train_layer(
         keys: One key per member.
         pixel_scale: Divisor of integer pixels.
         place: Where the files go; none are written by default.
-        block_size: Images of a block; see `training.fit`.
+        machine: How much of the machine is used.
     """
     if how.pretrain_epochs == 0:
         return jax.device_get(params)
@@ -292,7 +291,7 @@ def train_layer(
             own_data=data.ndim == 3,
             learning_rate=f"--pretrain-learning-rate, which is {rate:g}",
             place=place,
-            block_size=block_size,
+            machine=machine,
         ),
         *training.sweep(
             [stage.denoising_cost(how, pixel_scale) for _ in each],
@@ -341,7 +340,7 @@ def finetune(
     keys: Key[Array, "members"],
     pixel_scale: float,
     place: Place = Place(),  # noqa: B008  # frozen
-    block_size: int | None = None,
+    machine: Machine = Machine(),  # noqa: B008
 ) -> Tuned | None:
     """Train a classifier on top of `layers` with labels; None after Ctrl-C.
 
@@ -355,13 +354,11 @@ def finetune(
         keys: One key per member.
         pixel_scale: Divisor of integer pixels.
         place: Where the files go; none are written by default.
-        block_size: Images of a block; see `training.fit`.
+        machine: How much of the machine is used.
     """
     valid = dataset.valid
     by = [valid] if len(valid.images) and valid.labels is not None else []
-    tuned = finetune_by_each(
-        by, how, layers, dataset, keys, pixel_scale, place, block_size=block_size
-    )
+    tuned = finetune_by_each(by, how, layers, dataset, keys, pixel_scale, place, machine=machine)
     return None if tuned is None else tuned[0]
 
 
@@ -374,7 +371,7 @@ def finetune_by_each(
     pixel_scale: float,
     place: Place = Place(),  # noqa: B008  # frozen
     activation: str = "sigmoid",
-    block_size: int | None = None,
+    machine: Machine = Machine(),  # noqa: B008
 ) -> list[Tuned] | None:
     """Train once, and choose the epoch by each of several sets of images; None after Ctrl-C.
 
@@ -423,7 +420,7 @@ def finetune_by_each(
             own_data,
             f"--finetune-learning-rate, which is {how.rate:g}",
             place,
-            block_size=block_size,
+            machine=machine,
         ),
         *training.sweep([cost for _ in each], models, optimizer),
         (train.images, train.labels),

@@ -25,6 +25,7 @@ __all__ = [
     "RESTORED",
     "VALID",
     "DivergenceError",
+    "Machine",
     "Place",
     "Stage",
     "Trained",
@@ -66,6 +67,14 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Machine:
+    """How much of the machine a training uses; see `training.fit`."""
+
+    block_size: int | None = None  # images of a block; None to train on all at once
+    devices: int | None = None
+
+
+@dataclass(frozen=True)
 class Stage:
     """How a model is trained: optimiser, number of epochs, minibatches; see `training.fit`."""
 
@@ -78,7 +87,7 @@ class Stage:
     place: Place = Place()
     updates: int | None = None  # in all, if the last epoch is cut short
     labelled_batch_size: int | None = None
-    block_size: int | None = None  # images of a block; None to train on all at once
+    machine: Machine = Machine()
 
 
 class Trained(NamedTuple):
@@ -113,13 +122,13 @@ def train(
     """
     watch = Watch() if watch is None else watch
     place, n_images = stage.place, _n_images(stage, data)
-    places = rows.blocks(n_images, stage.batch_size, stage.block_size)
+    places = rows.blocks(n_images, stage.batch_size, stage.machine.block_size)
     blocks, files = len(places), [x for x in jax.tree.leaves(data) if isinstance(x, rows.Rows)]
     done = training.Part(0, 0, np.zeros(key.shape))
     where = f"{place.title}, " if place.title else ""
 
     def kept() -> PyTree:
-        """What a checkpoint holds; with blocks also the cost so far and checksums of the data."""
+        """The content of a checkpoint; with blocks the cost so far and checksums, too."""
         own = state, watch.kept
         return own if blocks == 1 else (*own, done.total, [x.checksums(places) for x in files])
 
@@ -240,7 +249,8 @@ def _reports(
         own_data=stage.own_data,
         labelled=labelled,
         labelled_batch_size=stage.labelled_batch_size,
-        block_size=stage.block_size,
+        block_size=stage.machine.block_size,
+        devices=stage.machine.devices,
     )
 
 

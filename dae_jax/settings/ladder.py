@@ -133,6 +133,7 @@ class Settings:
     network: Network = field(default_factory=Network)
     training: Training = field(default_factory=Training)
     running: Running = field(default_factory=Running)
+    machine: shared.Machine = field(default_factory=shared.Machine, metadata={"since": "0.2.0"})
     output: Output = field(default_factory=Output)
 
     @property
@@ -177,6 +178,7 @@ class Settings:
             InputError: The first setting that is out of its range.
         """
         shared.check_data(self.data)
+        shared.check_machine(self.machine)
         if self.data.labels is not None:
             shared.check_count("labels", self.data.labels)
         self.network.check()

@@ -343,6 +343,7 @@ class Settings:
     finetuning: Finetuning = field(default_factory=Finetuning)
     running: Running = field(default_factory=Running)
     comparison: Comparison = field(default_factory=Comparison)
+    machine: shared.Machine = field(default_factory=shared.Machine, metadata={"since": "0.2.0"})
     output: Output = field(default_factory=Output)
 
     @property
@@ -404,6 +405,7 @@ class Settings:
             InputError: The first setting that is out of its range.
         """
         shared.check_data(self.data)
+        shared.check_machine(self.machine)
         self.stack.check()
         self.pretraining.check(len(self.stack.hidden))
         self.finetuning.check()

@@ -22,13 +22,16 @@ from dae_jax.settings import help
 
 __all__ = [
     "CONFIG",
+    "ELSEWHERE",
     "RECORD",
     "Data",
     "Denoising",
+    "Machine",
     "check_above_0",
     "check_count",
     "check_data",
     "check_levels",
+    "check_machine",
     "check_run_dir",
     "check_seeds",
     "command",
@@ -52,6 +55,8 @@ Precision = Literal["float32", "tensorfloat32", "bfloat16", "float64"]
 Settings = TypeVar("Settings")
 CONFIG, RECORD = "config.json", "command.txt"
 """The files of a run's settings and of the command that began it."""
+ELSEWHERE = ("output", "machine")
+"""The groups of settings that a model does not depend on, but for rounding."""
 _RATES = {"sgd": 0.1, "momentum": 0.01}  # with a sigmoid output
 _RATES_BY_WIDTH = {"sgd": 0.5, "momentum": 0.05}  # with a linear one, times the hidden units
 _OTHER_RATE = 0.001
@@ -98,6 +103,21 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Machine:
+    """The processors to use, which change results by rounding only."""
+
+    devices: Annotated[
+        int | Literal["all"] | None,
+        arg(
+            metavar="N|all",
+            help_behavior_hint="(default: one; of several seeds and levels, one each)",
+        ),
+    ] = None
+    """Devices to train on: cores of a CPU, or GPUs. Seeds and levels are spread over them, and the
+    minibatches of each are split over those that are left."""
+
+
+@dataclass(frozen=True)
 class Denoising:
     """The cost of one dA: its corruption, and how its reconstruction is judged."""
 
@@ -138,6 +158,16 @@ def check_data(data: Data) -> None:
     check_count("block-size", 1 if data.block_size is None else data.block_size)
     if data.valid_fraction is not None and not 0 <= data.valid_fraction < 1:
         raise InputError("--valid-fraction", expected="a share in [0, 1)", got=data.valid_fraction)
+
+
+def check_machine(machine: Machine) -> None:
+    """Check the number of devices.
+
+    Raises:
+        InputError: It is below 1.
+    """
+    if isinstance(machine.devices, int):
+        check_count("devices", machine.devices)
 
 
 def check_levels(levels: Sequence[float]) -> None:
@@ -359,18 +389,18 @@ def differences(saved: Any, requested: Any, may_grow: str) -> list[str]:
 
 
 def flat(settings: Any) -> dict[str, Any]:
-    """All settings by name, without their groups and without where the output goes."""
+    """All settings by name, without their groups and without those that are `ELSEWHERE`."""
     values: dict[str, Any] = {}
     for part in fields(settings):
         value = getattr(settings, part.name)
         if not is_dataclass(value):
             values[part.name] = value
-        elif part.name != "output":
+        elif part.name not in ELSEWHERE:
             values |= vars(value)
     return values
 
 
-def command(settings: Any, usual: Any, without: Collection[str] = ("output",)) -> str:
+def command(settings: Any, usual: Any, without: Collection[str] = ELSEWHERE) -> str:
     """The command that makes these settings: its flags are those that differ from the usual ones.
 
     Args:

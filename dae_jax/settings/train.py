@@ -150,6 +150,7 @@ class Settings:
     model: Model = field(default_factory=Model)
     corruption: Corruption = field(default_factory=Corruption)
     training: Training = field(default_factory=Training)
+    machine: shared.Machine = field(default_factory=shared.Machine, metadata={"since": "0.2.0"})
     output: Output = field(default_factory=Output)
 
     @property
@@ -233,6 +234,7 @@ class Settings:
             got = shared.in_words(levels)
             raise InputError("--corruption", expected="different levels", got=got)
         shared.check_data(self.data)
+        shared.check_machine(self.machine)
         shared.check_count("n-hidden", self.model.n_hidden)
         shared.check_count("batch-size", t.batch_size)
         shared.check_count("seeds", t.seeds)
