@@ -14,8 +14,9 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from dae_jax import console, train
-from dae_jax.datasets import mnist
+from dae_jax.datasets import loading, mnist
 from dae_jax.runs import checkpoints
+from dae_jax.runs import run as runs
 from helpers import ROOT, assert_one_line, contents, files, read_json
 
 
@@ -322,3 +323,49 @@ def test_a_full_disk_is_one_line_and_loses_nothing(here):
     assert process.stderr.count("\n") == 1 and "cannot write" in process.stderr
     assert not files(here / "filters")
     assert "config.json" in files(here / "r")
+
+
+# ---- in blocks -------------------------------------------------------------------------------
+
+
+def test_a_block_of_all_images_is_the_run_in_memory(train_small):
+    train_small("--run-dir", "memory")
+    status, _, err = train_small("--run-dir", "blocks", "--block-size", "1000")
+    assert (status, err) == (0, "")
+    one, two = (read_json(f"{run}/results.json") for run in ("memory", "blocks"))
+    assert one["cost"] == two["cost"]
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("standardize", [False, True])
+def test_images_in_a_file_are_trained_on_as_those_in_memory(train_small, standardize):
+    flags = ("--block-size", "20", "--shuffle", *(["--standardize"] if standardize else []))
+    with np.load("small.npz") as data:
+        images = data["x"]
+    np.save("plain.npy", images)
+    np.savez_compressed("packed.npz", x=images)  # which is read into memory
+    for data in ("plain.npy", "packed.npz"):
+        status, out, err = train_small(*flags, "--run-dir", data[:5], data=data)
+        assert (status, err) == (0, "") and "block 1/2" in out
+    one, two = (read_json(f"{run}/results.json") for run in ("plain", "packe"))
+    np.testing.assert_allclose(one["cost"], two["cost"], rtol=1e-6 if standardize else 0)
+
+
+def test_a_block_smaller_than_a_minibatch_is_one_line(train_small):
+    status, _, err = train_small("--block-size", "19", "--run-dir", "r")
+    assert status == 2 and not Path("r").exists()
+    assert_one_line(err, "--block-size", "at least 20", "got 19")
+
+
+def test_more_than_a_gigabyte_is_trained_on_in_blocks_by_default(train_small, monkeypatch):
+    for module in (loading, runs):
+        monkeypatch.setattr(module, "LARGE", 2_000)
+    monkeypatch.setattr(runs, "BLOCK", 1_500)
+    np.save("large.npy", np.random.default_rng(0).integers(0, 256, (75, 64), np.uint8))
+    status, out, err = train_small("--run-dir", "r", data="large.npy")
+    assert (status, err) == (0, "")
+    assert "trained on in blocks of 23 (--block-size)" in out
+    assert read_json("r/config.json")["data"]["block_size"] == 23
+    first = Path("r/metrics.jsonl").read_text()
+    status, out, err = train_small("--run-dir", "r", "--resume", data=None, size=())
+    assert (status, err) == (0, "") and Path("r/metrics.jsonl").read_text() == first
