@@ -36,7 +36,8 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> Path:
             something else than a file, such as a device. What was at `path` is kept.
     """
     path = Path(path)
-    content = content.encode() if isinstance(content, str) else content
+    # file names, as in a command, may be bytes that are not UTF-8
+    content = content.encode(errors="surrogateescape") if isinstance(content, str) else content
     temporary = None
     try:
         target = Path(os.path.realpath(path)) if path.is_symlink() else path

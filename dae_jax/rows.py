@@ -26,6 +26,7 @@ __all__ = [
     "Between",
     "Computed",
     "Joined",
+    "Reader",
     "Rows",
     "Selected",
     "Stored",
@@ -35,7 +36,6 @@ __all__ = [
     "flat",
     "in_memory",
     "missing",
-    "part",
     "parts",
     "sha256",
 ]
@@ -62,8 +62,18 @@ class Rows(ABC):
         self._checksums: dict[tuple[int, int], int] = {}
 
     @abstractmethod
+    def read_into(self, out: np.ndarray, start: int) -> None:
+        """Read rows, from `start` on, as many as fit into an array of their type."""
+
     def read(self, start: int, stop: int) -> np.ndarray:
         """The rows from `start` up to `stop`, which are within their number."""
+        out = np.empty(self._of(stop - start), self.dtype)
+        self.read_into(out, start)
+        return out
+
+    def _of(self, n: int) -> tuple[int, ...]:
+        """The shape of so many rows."""
+        return (*self.shape[: self._axis], n, *self.shape[self._axis + 1 :])
 
     @property
     @abstractmethod
@@ -135,15 +145,21 @@ class Rows(ABC):
         back[order] = np.arange(len(order))
         return np.concatenate(found, axis=self._axis).take(back, axis=self._axis)
 
-    def block(self, start: int, stop: int) -> np.ndarray:
+    def block(self, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
         """Read a block of an epoch, and check that it is what it was when it was read before.
+
+        Args:
+            start: Its first row.
+            stop: The row after its last one.
+            out: Memory for it; see `Reader`.
 
         Raises:
             InputError: It has changed, or cannot be read.
         """
-        array = self.read(start, stop)
+        out = np.empty(self._of(stop - start), self.dtype) if out is None else out
+        self.read_into(out, start)
         if self.stored:
-            now = zlib.crc32(np.ascontiguousarray(array).data)
+            now = zlib.crc32(np.ascontiguousarray(out).data)
             if self._checksums.setdefault((start, stop), now) != now:
                 raise InputError(
                     f"rows {start:,} to {stop:,} of {self}",
@@ -151,7 +167,7 @@ class Rows(ABC):
                     got="others",
                     do="put the file back, and resume",
                 )
-        return array
+        return out
 
     def checksums(self, blocks: Sequence[tuple[int, int]]) -> np.ndarray:
         """The CRC-32 of each block, uint32; 0 for those that were not read yet."""
@@ -203,16 +219,18 @@ class Stored(Rows):
         """The file, and its size in bytes."""
         return {str(self.path): self._version[0]}
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """The rows from `start` up to `stop`.
+    def read_into(self, out: np.ndarray, start: int) -> None:
+        """Read rows from `start` on.
 
         Raises:
             InputError: The file has changed or vanished, or cannot be read.
         """
         if self._state() != self._version:
             raise self._changed("another size or time")
-        array, done = np.empty((stop - start, *self.shape[1:]), self._stored_as), 0
+        as_it_is = self._stored_as == out.dtype and out.flags.c_contiguous
+        array = out if as_it_is else np.empty(out.shape, self._stored_as)
         view: Any = array.reshape(-1).view(np.uint8)
+        done = 0
         try:
             with open(self.path, "rb", buffering=0) as file:
                 file.seek(self._offset + start * array[:1].nbytes)
@@ -222,8 +240,9 @@ class Stored(Rows):
                     done += n
         except OSError as error:
             raise InputError(f"cannot read {self.path}: {error.strerror}") from error
-        with np.errstate(over="ignore"):  # see `datasets.loading`, which refuses what is infinite
-            return array.astype(self.dtype, copy=False)
+        if not as_it_is:
+            with np.errstate(over="ignore"):  # see `datasets.loading`, which refuses infinity
+                out[...] = array
 
     def _state(self) -> tuple[int, int]:
         try:
@@ -276,17 +295,18 @@ class Joined(Rows):
             found |= one.files() if isinstance(one, Rows) else {}
         return found
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """The rows from `start` up to `stop`."""
-        found, i = [], int(np.searchsorted(self._ends, start, side="right"))
-        while start < stop:
-            first = self._ends[i] - len(self.each[i])
-            end = min(stop, int(self._ends[i]))
-            found.append(self.each[i][int(start - first) : int(end - first)])
-            start, i = end, i + 1
-        if not found:
-            return np.empty((0, *self.shape[1:]), self.dtype)
-        return np.concatenate(found) if len(found) > 1 else found[0]
+    def read_into(self, out: np.ndarray, start: int) -> None:
+        """Read rows from `start` on, from those that have them."""
+        done, i = 0, int(np.searchsorted(self._ends, start, side="right"))
+        while done < len(out):
+            one, before = self.each[i], int(self._ends[i]) - len(self.each[i])
+            first = start + done - before
+            own = out[done : done + len(one) - first]
+            if isinstance(one, Rows):
+                one.read_into(own, first)
+            else:
+                own[...] = one[first : first + len(own)]
+            done, i = done + len(own), i + 1
 
 
 class Selected(Rows):
@@ -313,9 +333,9 @@ class Selected(Rows):
         """Those of the others."""
         return self._rows.files()
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """The rows from `start` up to `stop`."""
-        return self._rows[self._indices[start:stop]]
+    def read_into(self, out: np.ndarray, start: int) -> None:
+        """Read rows from `start` on."""
+        out[...] = self._rows[self._indices[start : start + len(out)]]
 
 
 class Between(Selected):
@@ -337,9 +357,9 @@ class Between(Selected):
         assert isinstance(self._rows, Stored)
         return Between(self._rows.flat(dtype), self._start, self._start + len(self))
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """The rows from `start` up to `stop`."""
-        return self._rows[self._start + start : self._start + stop]
+    def read_into(self, out: np.ndarray, start: int) -> None:
+        """Read rows from `start` on."""
+        self._rows.read_into(out, self._start + start)
 
 
 class Without(Selected):
@@ -354,11 +374,21 @@ class Without(Selected):
         super().__init__(rows, left_out)
         self.shape = (len(rows) - len(left_out), *rows.shape[1:])
         self._before = left_out - np.arange(len(left_out))
+        self._memory = np.empty(0, rows.dtype)
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """The rows from `start` up to `stop`."""
-        which = np.arange(start, stop)
-        return self._rows[which + np.searchsorted(self._before, which, side="right")]
+    def read_into(self, out: np.ndarray, start: int) -> None:
+        """Read rows from `start` on, with those between them, which are left out then."""
+        if not len(out):
+            return
+        which = np.arange(start, start + len(out))
+        which += np.searchsorted(self._before, which, side="right")
+        first, n = int(which[0]), int(which[-1] - which[0] + 1)
+        size = n * out[:1].size
+        if len(self._memory) < size:  # kept, since new memory costs more time than reading
+            self._memory = np.empty(size, self.dtype)
+        whole = self._memory[:size].reshape(n, *self.shape[1:])
+        self._rows.read_into(whole, first)
+        np.take(whole, which - first, axis=0, out=out, mode="clip")
 
 
 class Computed(Rows):
@@ -389,9 +419,9 @@ class Computed(Rows):
     def __str__(self) -> str:
         return f"what is computed from {self._rows}"
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """The rows from `start` up to `stop`."""
-        return self._function(self._rows[start:stop])
+    def read_into(self, out: np.ndarray, start: int) -> None:
+        """Compute rows from `start` on."""
+        out[...] = self._function(self._rows[start : start + out.shape[self._axis]])
 
 
 AnyRows = np.ndarray | Rows
@@ -430,11 +460,55 @@ def flat(images: AnyRows, dtype: Any) -> AnyRows:
     return images.flat(dtype)
 
 
-def part(array: Any, start: int, stop: int, axis: int = 0) -> Any:
-    """Rows of an array or of `Rows` in memory; of the latter, checked as a block of an epoch."""
-    if isinstance(array, Rows):
-        return array.block(start, stop)
-    return array[(slice(None),) * axis + (slice(start, stop),)]
+class Reader:
+    """Reads blocks of data, in turn into two pieces of memory.
+
+    The memory of a block is used again for the one after the next, which must not be read before
+    the first is out of use: new memory would cost more time than reading, and arrays on a CPU may
+    share it, since it is aligned as JAX wants it.
+
+    Args:
+        data: A pytree of arrays and `Rows`, flattened.
+        blocks: Those of `blocks`.
+        axis: The axis of the rows.
+    """
+
+    def __init__(self, data: Sequence[Any], blocks: Sequence[tuple[int, int]], axis: int = 0):
+        self._data, self._blocks, self._axis, self._turn = data, blocks, axis, 0
+        most = max(stop - start for start, stop in blocks)
+        several = min(2, len(blocks))
+        self._memory = [
+            [_aligned(rows._of(most), rows.dtype) for _ in range(several)] for rows in self._rows
+        ]
+
+    @property
+    def _rows(self) -> list[Rows]:
+        return [array for array in self._data if isinstance(array, Rows)]
+
+    def read(self, block: int) -> list[Any]:
+        """The arrays of a block."""
+        (start, stop), self._turn = self._blocks[block], self._turn + 1
+        memory = iter(self._memory)
+        cut = (slice(None),) * self._axis
+        return [
+            array.block(start, stop, _beginning(next(memory), self._turn, array._of(stop - start)))
+            if isinstance(array, Rows)
+            else array[(*cut, slice(start, stop))]
+            for array in self._data
+        ]
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Memory that begins at a multiple of 64 bytes."""
+    n_bytes = math.prod(shape) * dtype.itemsize
+    memory = np.empty(n_bytes + 64, np.uint8)
+    first = -memory.ctypes.data % 64
+    return memory[first : first + n_bytes].view(dtype).reshape(shape)
+
+
+def _beginning(each: Sequence[np.ndarray], turn: int, shape: tuple[int, ...]) -> np.ndarray:
+    """The first values of the memory whose turn it is, as an array of another shape."""
+    return each[turn % len(each)].reshape(-1)[: math.prod(shape)].reshape(shape)
 
 
 def parts(images: AnyRows) -> Iterator[np.ndarray]:

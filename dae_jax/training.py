@@ -571,8 +571,11 @@ def fit(
         left = whole if updates is None else min(whole, updates - epoch * whole)
         return _plan(epoch, blocks, batch_size, left, shuffled=bool(shuffle))
 
+    leaves, structure = jax.tree.flatten(data)
+    reader = rows.Reader(leaves, blocks, axis)
+
     def read(block: int) -> PyTree:
-        return place(jax.tree.map(lambda a: rows.part(a, *blocks[block], axis), data))
+        return place(jax.tree.unflatten(structure, reader.read(block)))
 
     def step(state: State, part: PyTree, turn: _Turn) -> tuple[State, PyTree]:
         short = None if turn.whole else turn.updates

@@ -34,6 +34,7 @@ def scripts(monkeypatch):
     """The modules of `benchmarks/`, which are scripts: they find each other beside themselves."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     names = (
+        "blocks",
         "checks",
         "estimator",
         "imputation",
@@ -41,6 +42,7 @@ def scripts(monkeypatch):
         "networks",
         "processors",
         "readme_table",
+        "scale",
         "sda",
         "speed",
         "turns",
@@ -113,7 +115,8 @@ def test_the_committed_reports_carry_the_name_of_their_processor(scripts):
     paths = list(RESULTS.glob("*.json"))
     scripts_run = {path.name.partition("-")[0] for path in paths}
     assert scripts_run | {"ladder"} == {
-        *("checks", "estimator", "imputation", "ladder", "networks", "sda", "speed")
+        *("blocks", "checks", "estimator", "imputation", "ladder", "networks"),
+        *("scale", "sda", "speed"),
     }
     for path in paths:
         machine, script = read_json(path)["machine"], path.name.partition("-")[0]

@@ -10,6 +10,11 @@ from dae_jax.files import sweep, writable_folder, write_whole
 from helpers import files, refused
 
 
+def test_names_that_are_not_utf_8_are_written_as_their_bytes(tmp_path):
+    write_whole(tmp_path / "command.txt", "--output-dir caf\udce9")
+    assert (tmp_path / "command.txt").read_bytes() == b"--output-dir caf\xe9"
+
+
 def test_a_file_is_written_with_its_folder_and_readable_by_all(tmp_path):
     path = write_whole(tmp_path / "a" / "b.txt", "Zürich")
     assert path == tmp_path / "a" / "b.txt" and path.read_bytes() == "Zürich".encode()

@@ -348,6 +348,11 @@ def test_mistakes_are_one_line_and_write_nothing(run, tmp_path, monkeypatch, arg
     assert not (tmp_path / "results").exists()
 
 
+def test_a_folder_of_reports_that_cannot_exist_is_an_empty_one(call):
+    status, _, err = call(reproduce.main, "--output-dir", "n" * 300)
+    assert (status, err) == (0, "")
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_table_that_is_a_pipe_is_refused_and_not_waited_for(run, tmp_path):
     os.mkfifo(tmp_path / "pipe.md")

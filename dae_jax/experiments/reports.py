@@ -59,7 +59,8 @@ def read(experiments: Mapping[str, Experiment], reports: Path) -> dict[str, Repo
             holds the report of an experiment that does not exist.
     """
     existing = {}
-    for path in sorted(reports.glob("*/report.json")):
+    # `Path.glob` raises for a name that no folder can have
+    for path in sorted(reports.glob("*/report.json")) if os.path.isdir(reports) else []:
         name = path.parent.name
         if name in experiments:
             existing[name] = _checked(path, _load(path), name)

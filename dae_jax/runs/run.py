@@ -251,7 +251,7 @@ def give_back(folder: Path, lock: BaseFileLock) -> None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text().rstrip("\n")
+        return path.read_text(errors="surrogateescape").rstrip("\n")
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}", do="remove it, and resume") from error
 
