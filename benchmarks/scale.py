@@ -72,7 +72,7 @@ def measure(size: dict[str, int], folder: Path) -> dict[str, Any]:
         images,
         jax.random.key(1),
         optimizer=sgd,
-        epochs=4,
+        epochs=4 if len(images) <= 100_000 else 2,
         batch_size=size["batch"],
         shuffle=True,
         block_size=block,

@@ -19,31 +19,40 @@ from dae_jax.errors import InputError
 from dae_jax.files import unwritable, writable_folder, write_whole
 from dae_jax.rows import Rows, sha256
 
-__all__ = ["decoded", "each_of"]
+__all__ = ["LARGE", "decoded", "each_of"]
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 CHUNK = 2_000
 """Images between two notes of how far the decoding has come."""
+LARGE = 1 << 16
+"""Values of an image from which on most of the time of decoding is that of Pillow's own code."""
 WEEK = 7 * 24 * 3600.0
 VERSION = 1
 
 
 def each_of(
-    function: Callable[[Given], Made], given: Sequence[Given], what: str = ""
+    function: Callable[[Given], Made],
+    given: Sequence[Given],
+    what: str = "",
+    *,
+    threads: bool = False,
 ) -> Iterator[Made]:
-    """Apply a function to each thing, on all processors, in order; a terminal shows a bar.
+    """Apply a function to each thing, in order; a terminal shows a bar.
 
     Args:
-        function: The function, which spends its time in libraries that let other threads run.
+        function: The function.
         given: The things.
         what: What is done, for the bar.
+        threads: Whether to use all processors, for a function that spends its time in libraries
+            that let other threads run meanwhile. Others are slower with threads.
     """
     remaining = iter(given)
-    with ThreadPoolExecutor(console.cores()) as pool, console.bar(len(given), what) as advance:
-        # `map` takes all that it is given at once, of which there may be millions.
+    pool = ThreadPoolExecutor(console.cores()) if threads else None
+    with pool or contextlib.nullcontext(), console.bar(len(given), what) as advance:
+        # The `map` of threads takes all that it is given at once, of which there may be millions.
         while some := list(islice(remaining, CHUNK)):
-            yield from pool.map(function, some)
+            yield from map(function, some) if pool is None else pool.map(function, some)
             advance(len(some))
 
 
@@ -142,7 +151,8 @@ def _decode(
                 print(f"{first:,} of {len(files):,} images are decoded already")
             file.seek(begin + first * size)
             file.truncate()
-            images = each_of(decode, files[first:], "decoding images")
+            threads = size >= LARGE
+            images = each_of(decode, files[first:], "decoding images", threads=threads)
             for last in range(first, len(files), CHUNK):
                 some = list(islice(images, CHUNK))
                 file.write(np.stack(some).tobytes())

@@ -10,13 +10,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dae_jax import console, memory
 from dae_jax.datasets.arrays import blaming, natural_order
-from dae_jax.datasets.decoded import decoded, each_of
+from dae_jax.datasets.decoded import LARGE, decoded, each_of
 from dae_jax.datasets.label_file import read_label_file, some
 from dae_jax.errors import InputError
 from dae_jax.rows import AnyRows, Rows
@@ -257,7 +257,8 @@ def _read(
         else:
             memory.check(path, math.prod(shape) + 8 * largest * console.cores(), do)
             images = np.empty(shape, np.uint8)
-            for i, image in enumerate(each_of(one, files, "decoding images")):
+            threads = math.prod(shape[1:]) >= LARGE
+            for i, image in enumerate(each_of(one, files, "decoding images", threads=threads)):
                 images[i] = image
     return images, _enlarged(path, sizes, size)
 
@@ -343,24 +344,30 @@ def _header(path: Path) -> tuple[tuple[int, int], bool]:
 def _size_and_grey(path: Path) -> tuple[tuple[int, int], bool]:
     from PIL import Image
 
-    if path.stat().st_size == 0:
+    if (n_bytes := os.stat(path).st_size) == 0:
         raise ValueError("an empty file")
     with Image.open(path, formats=_FORMATS) as image:
         is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
         if image.mode[0] in "IF" and not is_16_bit:
             raise ValueError(f"32-bit values, of unknown range (mode {image.mode})")
-        # Pillow decodes a whole PNG to look for an orientation, which few of them have.
-        may_be_rotated = image.format != "PNG" or "exif" in image.info
-        rotated = may_be_rotated and image.getexif().get(_ORIENTATION, 1) >= 5
+        rotated = _may_be_rotated(image) and image.getexif().get(_ORIENTATION, 1) >= 5
         width, height = image.size
-        if width * height > max(_FEW_PIXELS, _PIXELS_OF_A_BYTE * path.stat().st_size):
-            raise ValueError(f"{height} x {width} pixels in {path.stat().st_size:,} bytes")
+        if width * height > max(_FEW_PIXELS, _PIXELS_OF_A_BYTE * n_bytes):
+            raise ValueError(f"{height} x {width} pixels in {n_bytes:,} bytes")
         if image.format == "JPEG":
             scans = path.read_bytes().count(b"\xff\xda")
             if width * height * scans > _SCANNED_PIXELS:
                 raise ValueError(f"{scans:,} scans of {height} x {width} pixels")
         grey = is_16_bit or image.mode in ("1", "L", "LA")
         return ((width, height) if rotated else (height, width)), grey
+
+
+def _may_be_rotated(image: Any) -> bool:
+    """Whether to look for an orientation, which few PNG have, and which takes time to look for.
+
+    In a PNG it is before the pixels or behind them, and is found when they are decoded.
+    """
+    return image.format != "PNG" or "exif" in image.info
 
 
 def _decoded(path: Path, mode: str, size: tuple[int, int]) -> np.ndarray:
@@ -375,7 +382,8 @@ def _pixels(path: Path, mode: str, size: tuple[int, int]) -> np.ndarray:
     with Image.open(path, formats=_FORMATS) as opened:
         with _libtiff_silent() if opened.format == "TIFF" else nullcontext():
             opened.load()
-        ImageOps.exif_transpose(opened, in_place=True)
+        if _may_be_rotated(opened):
+            ImageOps.exif_transpose(opened, in_place=True)
         image: Image.Image = opened
         if image.mode[0] == "I":  # Pillow's own conversion would clip 16 bits to 8.
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

@@ -171,8 +171,23 @@ def _load(path: Path) -> Any:
     return datasets.load(str(path))
 
 
+def _load_left(path: Path) -> Any:
+    """Images that stay in their file, which have to be those that are read into memory."""
+    from dae_jax import datasets
+
+    left = datasets.load(str(path), leave=0).in_memory()
+    for a, b in zip(left.parts, datasets.load(str(path)).parts, strict=True):
+        np.testing.assert_array_equal(a.images, b.images)
+        np.testing.assert_array_equal(a.labels, b.labels)
+    return left
+
+
 def _load_parent(path: Path) -> Any:
     return _load(path.parent)
+
+
+def _load_parent_left(path: Path) -> Any:
+    return _load_left(path.parent)
 
 
 def _load_grandparent(path: Path) -> Any:
@@ -237,6 +252,12 @@ def _arrays() -> dict[str, Document]:
                                {f"set/{names[0]}": idx[names[0]]}),
         "npy": Document("own.npy", arrays["x.npy"], _load),
         "npy floats": Document("own.npy", _npy(x / np.float64(7)), _load),
+        "idx, left": Document("own.idx", idx[names[0]], _load_left),
+        "npy, left": Document("own.npy", arrays["x.npy"], _load_left),
+        "npz, left": Document("own.npz", stored, _load_left),
+        "shards, left": Document("set/x_2.npy", arrays["x.npy"], _load_parent_left,
+                                 {"set/x_1.npy": arrays["x.npy"], "set/y_1.npy": arrays["y.npy"],
+                                  "set/y_2.npy": arrays["y.npy"]}),
         "npz": Document("own.npz", _zip(arrays), _load, layers=in_zip),
         "npz stored": Document("own.npz", stored, _load),
         "npz text labels": Document("own.npz", _zip(arrays | {"y.npy": text}), _load,
