@@ -140,3 +140,19 @@ def test_blocks_are_nearly_equal_and_lose_only_the_remainder_of_the_epoch(n, bat
 
 def test_no_size_or_a_large_one_is_one_block():
     assert rows.blocks(100, 10, None) == rows.blocks(100, 10, 100) == [(0, 100)]
+
+
+def test_a_reader_keeps_a_block_until_the_one_after_the_next(stored):
+    some, array = stored
+    flat = array.reshape(30, 4)
+    places = rows.blocks(30, 5, 10)
+    reader = rows.Reader([some.flat(np.int16), flat], places)
+    read = []
+    for block in (0, 2, 1, 0):
+        own, plain = reader.read(block)
+        assert own.ctypes.data % 64 == 0
+        np.testing.assert_array_equal(own, plain)
+        read.append(own)
+        for earlier, of in zip(read[-2:], (0, 2, 1, 0)[max(0, len(read) - 2) :], strict=False):
+            np.testing.assert_array_equal(earlier, flat[slice(*places[of])])
+    assert read[0].ctypes.data == read[2].ctypes.data != read[1].ctypes.data

@@ -142,6 +142,14 @@ def test_a_file_of_another_size_than_its_header_says_is_refused(tmp_path, change
     refused(lambda: datasets.load(path, leave=0), "x.npy", "bytes")
 
 
+def test_a_flipped_bit_in_an_archive_is_found_before_training(tmp_path):
+    path = npz(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[content.index(X[20].tobytes())] ^= 1
+    path.write_bytes(content)
+    refused(lambda: datasets.load(path, leave=0), "x.npz[x_train]", "CRC")
+
+
 def test_infinite_values_are_found_in_their_file(tmp_path, monkeypatch):
     monkeypatch.setattr(loading.rows, "PART_BYTES", 100)
     x = X.reshape(60, -1).astype(np.float32)

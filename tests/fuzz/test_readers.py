@@ -17,6 +17,7 @@ from tests.fuzz.mutations import Edit
 from tests.fuzz.readers import Document, judged
 
 KINDS = (
+    *("idx, left", "npy, left", "npz, left", "shards, left"),
     *("idx", "idx.gz", "idx folder", "npy", "npy floats", "npz", "npz stored", "npz text labels"),
     *("pickle", "pickle.gz", "png", "jpeg", "gif", "tiff", "tiff lzw", "bmp"),
     *("csv table", "csv numbers", "csv labels", "parquet"),
