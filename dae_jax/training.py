@@ -560,7 +560,8 @@ def fit(
         cost, state = each(cost), each(state)
         place = each if own_data else everywhere
         if "data" in mesh.axis_names:
-            how |= {"split": NamedSharding(mesh, DATA)}
+            # members have the mesh of their `shard_map` around them
+            how |= {"split": NamedSharding(mesh, DATA) if n_members is None else DATA}
     if n_members is not None:
         how |= {"mesh": mesh, "own_data": own_data}
     labelled = each(labelled)
@@ -764,6 +765,9 @@ def logged(reports: Iterable[Report], log: Callable[..., Any]) -> Iterator[Repor
     [1]
     """
     for report in reports:
+        if report.part is not None:  # not the end of an epoch yet
+            yield report
+            continue
         costs = np.asarray(report.cost)
         values = (
             {f"cost/{i}": cost for i, cost in enumerate(costs.tolist())}

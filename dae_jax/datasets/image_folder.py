@@ -249,15 +249,16 @@ def _read(
         less = "choose a smaller --image-size" if image_size else _RESIZE
         do, mode = f"{less} or give fewer images", "L" if as_grey else "RGB"
         one = partial(_decoded, mode=mode, size=size)
+        threads = math.prod(shape[1:]) >= LARGE
+        at_once = console.cores() if threads else 1
         if math.prod(shape) >= leave:
-            memory.check(path, 8 * largest * console.cores(), do)
+            memory.check(path, 8 * largest * at_once, do)
             which = range(len(files)) if order is None else order(len(files), math.prod(shape))
             ordered = [files[i] for i in which]
             images: AnyRows = decoded(ordered, one, shape, f"{mode} {size}")
         else:
-            memory.check(path, math.prod(shape) + 8 * largest * console.cores(), do)
+            memory.check(path, math.prod(shape) + 8 * largest * at_once, do)
             images = np.empty(shape, np.uint8)
-            threads = math.prod(shape[1:]) >= LARGE
             for i, image in enumerate(each_of(one, files, "decoding images", threads=threads)):
                 images[i] = image
     return images, _enlarged(path, sizes, size)

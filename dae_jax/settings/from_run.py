@@ -5,6 +5,7 @@ precision, unless flags say otherwise. Each seed takes the layers of the same se
 has a single seed, all take its.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ def read(folder: Path) -> Settings:
     expected = f"the run directory of a stack of {Settings.prog}"
     if not folder.is_dir():
         raise InputError(what, expected=expected, got="no folder", do="check the path")
-    if not path.exists():
+    if not os.path.isfile(path):  # `Path.exists` raises where the folder may not be entered
         do = "give the folder that --run-dir named"
         raise InputError(what, expected=expected, got="no config.json in it", do=do)
     saved = shared.read_record(folder)

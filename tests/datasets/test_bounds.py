@@ -153,7 +153,8 @@ def test_a_large_blank_image_is_read(tmp_path):
 def test_images_that_do_not_fit_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     for i in range(4):
         Image.new("L", (1_000, 1_000)).save(tmp_path / f"{i}.png")
-    monkeypatch.setattr(image_folder, "_decoded", None)
+    monkeypatch.setattr(image_folder, "_pixels", None)
+    monkeypatch.setattr(image_folder.console, "cores", lambda: 1)
     words = "at most 4 MB", "got 12 MB needed", "pass --image-size"
     refused_file(image_folder.read_image_folder, tmp_path, *words)
     size = 2_000, 1_000
