@@ -10,7 +10,7 @@ block before is trained on. Peaks of resident memory are those of the whole proc
 
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -65,6 +65,25 @@ def in_blocks(folder: Path, **_: Any) -> Epoch:
 def _training(folder: Path, images: Any, block_size: int | None) -> Epoch:
     """One epoch after another; the peak of memory goes to a file."""
     console.set_up_jax("float32", 1)
+    how = {"epochs": 1_000, "batch_size": BATCH, "block_size": block_size}
+    reports = trained(images, UNITS, **how)
+
+    def epoch() -> float:
+        report = next(report for report in reports if report.part is None)
+        (folder / f"peak_{block_size or 0}").write_text(str(peak()))
+        return float(report.cost)
+
+    return epoch
+
+
+def trained(images: Any, units: int, **how: Any) -> Iterator[Any]:
+    """The reports of the tutorial's dA on shuffled images.
+
+    Args:
+        images: (n, d), in memory or not.
+        units: Hidden units.
+        **how: Epochs, batch and the like, as `training.fit` takes them.
+    """
     import jax
 
     from dae_jax import autoencoder, training
@@ -73,26 +92,14 @@ def _training(folder: Path, images: Any, block_size: int | None) -> Epoch:
 
     sgd = training.optimiser("sgd", RATE)
     cost = stage.denoising_cost(Denoising(LEVEL, "masking", "cross-entropy", "sigmoid"), 255.0)
-    params = autoencoder.init(jax.random.key(0), images.shape[1], UNITS)
-    reports = training.fit(
-        cost,
-        training.start_state(params, sgd),
-        images,
-        jax.random.key(1),
-        optimizer=sgd,
-        epochs=1_000,
-        batch_size=BATCH,
-        shuffle=True,
-        block_size=block_size,
-    )
+    params = autoencoder.init(jax.random.key(0), images.shape[1], units)
+    state = training.start_state(params, sgd)
+    return training.fit(cost, state, images, jax.random.key(1), optimizer=sgd, shuffle=True, **how)
 
-    def epoch() -> float:
-        report = next(report for report in reports if report.part is None)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        (folder / f"peak_{block_size or 0}").write_text(str(peak))
-        return float(report.cost)
 
-    return epoch
+def peak() -> int:
+    """The peak of resident memory of this process, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main(argv: Sequence[str]) -> None:

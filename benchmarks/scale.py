@@ -15,7 +15,6 @@ are read for each product and for the update, and written. t_0, F and B are fitt
 """
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,13 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import blocks
 import numpy as np
 import turns
 
 from dae_jax import console
 from dae_jax.settings import shared
 
-PIXELS, LEVEL, RATE = 784, 0.3, 0.1
+PIXELS = 784
 USUAL = {"images": 50_000, "hidden": 500, "batch": 20, "devices": 1}
 AXES: dict[str, list[int]] = {
     "images": [10_000, 100_000, 1_000_000, 10_000_000],
@@ -52,29 +52,17 @@ class Settings(turns.Settings):
 def measure(size: dict[str, int], folder: Path) -> dict[str, Any]:
     """Train for an untimed epoch of few images, which compiles, and a timed one of all."""
     console.set_up_jax("float32", 1, size["devices"])
-    import jax
-
-    from dae_jax import autoencoder, training
     from dae_jax.datasets.arrays import read_npy
     from dae_jax.datasets.loading import LARGE
-    from dae_jax.runs import stage
     from dae_jax.runs.run import BLOCK
-    from dae_jax.settings.shared import Denoising
 
     images = read_npy(folder / f"{size['images']}.npy", leave=LARGE)
     block = BLOCK // PIXELS if images.nbytes > LARGE else None
-    sgd = training.optimiser("sgd", RATE)
-    cost = stage.denoising_cost(Denoising(LEVEL, "masking", "cross-entropy", "sigmoid"), 255.0)
-    params = autoencoder.init(jax.random.key(0), PIXELS, size["hidden"])
-    reports = training.fit(
-        cost,
-        training.start_state(params, sgd),
+    reports = blocks.trained(
         images,
-        jax.random.key(1),
-        optimizer=sgd,
+        size["hidden"],
         epochs=4 if len(images) <= 100_000 else 2,
         batch_size=size["batch"],
-        shuffle=True,
         block_size=block,
         devices=None if size["devices"] == 1 else size["devices"],
     )
@@ -83,15 +71,12 @@ def measure(size: dict[str, int], folder: Path) -> dict[str, Any]:
         best = min(report.seconds for report in reports)
         steps = size["images"] // size["batch"]
     else:
-        first = next(reports)  # compiles; a block
-        began, last = time.perf_counter(), first
-        for last in reports:
-            if last.part is None:
-                break
+        next(reports)  # compiles; a block
+        began = time.perf_counter()
+        next(report for report in reports if report.part is None)
         best = time.perf_counter() - began
         steps = (size["images"] - block) // size["batch"]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return size | {"seconds": best, "steps": steps, "peak": peak}
+    return size | {"seconds": best, "steps": steps, "peak": blocks.peak()}
 
 
 def write(folder: Path, n: int) -> None:

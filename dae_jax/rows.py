@@ -80,14 +80,15 @@ class Rows(ABC):
     def stored(self) -> bool:
         """Whether they are read from files, which may change, and not computed."""
 
-    def files(self) -> dict[str, int]:
-        """The files that they are read from, and the size of each in bytes."""
-        return {}
-
     @cached_property
     def bounds(self) -> tuple[float, float]:
         """See the function `bounds`."""
         return _bounds(self)
+
+    @cached_property
+    def missing(self) -> int:
+        """See the function `missing`."""
+        return _missing(self)
 
     @property
     def ndim(self) -> int:
@@ -215,10 +216,6 @@ class Stored(Rows):
         shape = len(self), math.prod(self.shape[1:])
         return Stored(self.path, self._offset, shape, self._stored_as, dtype)
 
-    def files(self) -> dict[str, int]:
-        """The file, and its size in bytes."""
-        return {str(self.path): self._version[0]}
-
     def read_into(self, out: np.ndarray, start: int) -> None:
         """Read rows from `start` on.
 
@@ -288,13 +285,6 @@ class Joined(Rows):
         ]
         return Joined(each, self._name)
 
-    def files(self) -> dict[str, int]:
-        """Those of all."""
-        found: dict[str, int] = {}
-        for one in self.each:
-            found |= one.files() if isinstance(one, Rows) else {}
-        return found
-
     def read_into(self, out: np.ndarray, start: int) -> None:
         """Read rows from `start` on, from those that have them."""
         done, i = 0, int(np.searchsorted(self._ends, start, side="right"))
@@ -328,10 +318,6 @@ class Selected(Rows):
 
     def __str__(self) -> str:
         return str(self._rows)
-
-    def files(self) -> dict[str, int]:
-        """Those of the others."""
-        return self._rows.files()
 
     def read_into(self, out: np.ndarray, start: int) -> None:
         """Read rows from `start` on."""
@@ -534,6 +520,10 @@ def _bounds(images: AnyRows) -> tuple[float, float]:
 
 def missing(images: AnyRows) -> int:
     """The number of missing values, which are NaN; integers have none."""
+    return images.missing if isinstance(images, Rows) else _missing(images)
+
+
+def _missing(images: AnyRows) -> int:
     if images.dtype.kind != "f":
         return 0
     return sum(int(np.isnan(x).sum()) for x in parts(images))

@@ -695,7 +695,7 @@ def _check_labelled(labelled: PyTree, batch_size: int | None, axis: int) -> None
 def _reports(
     step: Callable[[State, PyTree, _Turn], tuple[State, PyTree]],
     read: Callable[[int], PyTree],
-    epochs: Iterable[Sequence[_Turn]],
+    epochs: Sequence[Sequence[_Turn]],
     state: State,
     begun: Part,
     n_members: int | None,
@@ -707,7 +707,7 @@ def _reports(
     """
     turns = [turn for epoch in epochs for turn in epoch]
     turns = turns[begun.blocks :]
-    done = sum(turn.updates for epoch in list(epochs)[:1] for turn in epoch[: begun.blocks])
+    done = sum(turn.updates for epoch in epochs[:1] for turn in epoch[: begun.blocks])
     total, seconds = begun.total, begun.seconds
     data = read(turns[0].block) if turns else None
     for turn, following in itertools.zip_longest(turns, turns[1:]):
@@ -927,12 +927,10 @@ def _mesh(n_members: int | None, devices: int | None, batch_size: int) -> Mesh |
         )
     if left == 1 and n_members is None:
         return None
-    axes = {"member": n, "data": left}
-    kept = {name: size for name, size in axes.items() if size > 1 or name == "member"}
-    if n_members is None:
-        kept.pop("member")
-    types = (AxisType.Auto,) * len(kept)
-    return jax.make_mesh(tuple(kept.values()), tuple(kept), types, devices=some[: n * left])
+    members = {} if n_members is None else {"member": n}
+    axes = members | ({"data": left} if left > 1 else {})
+    types = (AxisType.Auto,) * len(axes)
+    return jax.make_mesh(tuple(axes.values()), tuple(axes), types, devices=some[: n * left])
 
 
 def _spread(tree: PyTree, mesh: Mesh) -> PyTree:

@@ -87,10 +87,9 @@ def decoded(
     with FileLock(folder / f".{key}.lock"):
         if (rows := _verified(path, note)) is None:
             _decode(files, decode, shape, path)
-            made = read_npy(path, leave=0)
-            record = {"images": len(files), "how": how, "pixels": sha256(made)}
-            write_whole(note, json.dumps(records.signed(record)) + "\n")
             rows = read_npy(path, leave=0)
+            record = {"images": len(files), "how": how, "pixels": sha256(rows)}
+            write_whole(note, json.dumps(records.signed(record)) + "\n")
     assert isinstance(rows, Rows)
     return rows
 
