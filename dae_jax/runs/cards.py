@@ -136,7 +136,8 @@ class Card:
             low, high = self.limits[kind]
             margin = MARGIN * (high - low) if kind == "float" else 0
             # fmin and fmax pass over NaN, which are missing values
-            least, most = np.fmin.reduce(x, axis=None), np.fmax.reduce(x, axis=None)
+            # compared as float64, in which a card's limits are
+            least, most = (float(f.reduce(x, axis=None)) for f in (np.fmin, np.fmax))
             if not (least < low - margin or most > high + margin):
                 return
             do = "scale them as the training images were, or clip them"

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache, partial
 from itertools import pairwise
@@ -197,7 +197,12 @@ class Model(NamedTuple):
         self.card.check_shape("images", x.shape[1], shape, do)
         self.card.check_values("images", x)
         if self.card.scaling is not None:
-            x = self.card.scaling.apply(x)
+            with np.errstate(over="ignore"):
+                x = self.card.scaling.apply(x)
+            if np.isinf(x).any():
+                most = np.finfo(np.float32).max
+                expected = f"values at most {most:.0e} deviations from the means of training"
+                raise InputError("images", expected=expected, got="others", do=do)
         elif (
             self.card.columns is not None
         ):  # a table's numbers are no pixels, even if all are whole
@@ -363,16 +368,19 @@ def _card(metadata: Mapping[str, Any], what: str) -> Card:
     values = {name: value for name, value in metadata.items() if name not in _DERIVED}
     card = records.checked(values, Card, what, _INTACT)
     shape = card.image_shape
+    means, deviations = card.means or (), card.deviations or ()
+    limits = card.range or (0.0, 1.0)
+    undescribed = card.range is None and card.kind == "classifier"
     wrong = {
         "activation": card.activation not in ACTIVATIONS,
         "denoising": card.denoising is not None and not _known(card.denoising),
         "pixel_scale": not (np.isfinite(card.pixel_scale) and card.pixel_scale > 0),
         "pixels": card.pixels < 1,
         "image_shape": shape is not None and math.prod(shape) != card.pixels,
-        "range": card.range is None and card.kind == "classifier",
+        "range": not (_finite(limits, 2) and limits[0] <= limits[1]) or undescribed,
         "class_names": card.class_names is None and card.kind == "classifier",
-        "means": card.means is not None and len(card.means) != card.pixels,
-        "deviations": card.deviations is not None and len(card.deviations) != card.pixels,
+        "means": not _finite(means, len(means) and card.pixels),
+        "deviations": not _finite(deviations, len(means)) or not all(d > 0 for d in deviations),
         "columns": card.columns is not None and len(card.columns) != card.pixels,
     }
     for name in wrong:
@@ -380,6 +388,11 @@ def _card(metadata: Mapping[str, Any], what: str) -> Card:
             got = metadata.get(name)
             raise InputError(f"{name} in {what}", expected="one that fits", got=got, do=_INTACT)
     return card
+
+
+def _finite(values: Sequence[float], n: int) -> bool:
+    """Whether values are n, and finite."""
+    return len(values) == n and bool(np.isfinite(values).all())
 
 
 def _known(denoising: Mapping[str, Any]) -> bool:

@@ -130,6 +130,35 @@ def test_tensors_that_do_not_fit_each_other_or_the_card_are_refused(tmp_path, na
         refused(lambda: saved.load(path), words)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("range", (float("inf"), 1)),
+        ("range", (1e308, 1.0)),
+        ("range", (0, float("nan"))),
+        ("means", (float("nan"),) * 12),
+        ("deviations", (0.0,) * 12),
+        ("deviations", (1.0,) * 11),
+    ],
+)
+def test_limits_and_scalings_that_no_training_gives_are_refused(tmp_path, field, value):
+    path = tmp_path / "model.safetensors"
+    card = cards.card("autoencoder", DATA, train.Settings(), 7, HOW)
+    saved.save(path, MODELS["tied"], replace(card, **{field: value}))
+    refused(lambda: saved.load(path), f"{field} in", path.name, "expected one that fits")
+
+
+@pytest.mark.filterwarnings("error")
+def test_values_that_float32_cannot_hold_are_refused_without_a_warning(tmp_path):
+    dA = cards.card("autoencoder", DATA, train.Settings(), 7, replace(HOW, decoder="linear"))
+    scaled = replace(dA, means=(0.0,) * 12, deviations=(1e-30,) * 12)
+    model = saved.Model(MODELS["tied"], scaled)
+    refused(lambda: model.encode(np.full((1, 12), 1e30)), "images: expected values at most 3e+38")
+    classifier = cards.card("classifier", DATA, pretrain.Settings(), 7)
+    far = replace(classifier, range=(1e308, 1.1e308), integer_pixels=False)
+    refused(lambda: saved.Model(MODELS["classifier"], far).predict(PIXELS / 255), "as in training")
+
+
 def test_cards_of_format_2_are_read_without_a_checksum_of_their_own(tmp_path):
     path = tmp_path / "model.safetensors"
     saved.save(path, MODELS["classifier"], cards.card("classifier", DATA, pretrain.Settings(), 7))
