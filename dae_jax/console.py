@@ -1,6 +1,7 @@
 """Shared behaviour of the commands: one line for errors, signals, streams, JAX, progress."""
 
 import contextlib
+import ctypes
 import errno
 import logging
 import os
@@ -12,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dae_jax.errors import InputError, printable
 
@@ -21,7 +22,9 @@ __all__ = [
     "bar",
     "cli",
     "cores",
+    "give_up",
     "interruptible",
+    "only_ours",
     "processor",
     "run",
     "set_up_jax",
@@ -30,6 +33,7 @@ __all__ = [
 ]
 
 _received: list[int] = []  # the signals that ended an epoch early; see `interruptible`
+_errors = [2]  # the last one is the descriptor of standard error; see `only_ours`
 
 
 def cli(name: str | None = None) -> int:
@@ -66,8 +70,55 @@ def _end(number: int, _: Any) -> None:
     with contextlib.suppress(OSError):
         if os.isatty(1):
             os.write(1, b"\x1b[?25h")  # a progress bar hides the cursor
-        os.write(2, b"interrupted\n")
+        os.write(_errors[-1], b"interrupted\n")
     os._exit(128 + number)
+
+
+def give_up(line: str, status: int = 2) -> NoReturn:
+    """End the process at once, with one line, whatever its threads are waiting for."""
+    with contextlib.suppress(OSError):
+        os.write(_errors[-1], f"{line}\n".encode())
+    os._exit(status)
+
+
+@contextlib.contextmanager
+def only_ours(last_words: str) -> Iterator[None]:
+    """Keep away what libraries print without Python, and say one line when they abort.
+
+    The runtime of several processes aborts with a C++ stack trace when one of them has died. With
+    ``--debug`` it does.
+
+    Args:
+        last_words: The line.
+    """
+    if "--debug" in sys.argv or os.name != "posix":
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        for number, redirect in (
+            (1, contextlib.redirect_stdout),
+            (2, contextlib.redirect_stderr),
+        ):
+            stream = sys.stdout if number == 1 else sys.stderr
+            stream.flush()
+            kept = os.dup(number)
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), number)
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, number)
+            own = os.fdopen(
+                kept, "w", encoding=stream.encoding, errors=stream.errors, closefd=False
+            )
+            stack.callback(own.flush)
+            stack.enter_context(redirect(_Stream(own)))  # type: ignore[type-var]
+        _errors.append(kept)
+        stack.callback(_errors.pop)
+        aborted = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _: give_up(last_words))
+        # Python's own handlers run after the function that was interrupted, and an abort is none.
+        library = ctypes.CDLL(None)
+        library.signal(signal.SIGABRT, aborted)
+        stack.callback(library.signal, signal.SIGABRT, 0)
+        yield
 
 
 def _silence_libraries() -> None:
@@ -181,7 +232,7 @@ def set_up_jax(precision: str, n_members: int, devices: int | str | None = None)
 
     Args:
         precision: Of matrix products, or ``"float64"`` for everything.
-        n_members: Models that are trained together.
+        n_members: Models that are trained together, by this process.
         devices: How many of a CPU, or ``"all"`` for one per core; None for what the members use.
     """
     import jax

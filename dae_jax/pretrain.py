@@ -38,12 +38,15 @@ def main(argv: Sequence[str]) -> int:
     if settings.output.resume:
         settings = shared.resumed(settings, argv, may_grow="finetune_epochs")
     settings.check()
-    console.set_up_jax(settings.running.precision, settings.running.seeds, settings.machine.devices)
+    seeds = settings.machine.each(settings.running.seeds)
+    console.set_up_jax(settings.running.precision, seeds, settings.machine.devices)
 
-    from dae_jax.runs import comparison, stack, stack_report  # and with them JAX
+    from dae_jax import processes  # and with them JAX
+    from dae_jax.runs import comparison, stack, stack_report
     from dae_jax.runs.from_run import origin
 
-    with stack.begin(settings, " ".join([Settings.prog, *argv])) as run:
+    command = " ".join([Settings.prog, *argv])
+    with processes.together(settings.machine), stack.begin(settings, command) as run:
         if settings.comparison.compare:
             return 0 if comparison.run(run) else 130
         layers = stack.pretrain(run)
@@ -55,7 +58,8 @@ def main(argv: Sequence[str]) -> int:
         if tuned is None:
             return 130
         names, labelled = stack.stage_names(settings), run.dataset.train
-        stack_report.finish(run, names, layers, tuned, labelled, **origin(run))
+        if processes.first():
+            stack_report.finish(run, names, layers, tuned, labelled, **origin(run))
     return 0
 
 
@@ -109,17 +113,21 @@ def _ladder(argv: Sequence[str]) -> int:
     if settings.output.resume:
         settings = shared.resumed(settings, argv, may_grow="")
     settings.check()
-    console.set_up_jax(settings.running.precision, settings.running.seeds, settings.machine.devices)
+    seeds = settings.machine.each(settings.running.seeds)
+    console.set_up_jax(settings.running.precision, seeds, settings.machine.devices)
 
+    from dae_jax import processes
     from dae_jax.runs import ladder as runs
     from dae_jax.runs import stack_report
     from dae_jax.runs.stack import Tuned
 
-    with runs.begin(settings, " ".join([ladder.Settings.prog, *argv])) as run:
+    command = " ".join([ladder.Settings.prog, *argv])
+    with processes.together(settings.machine), runs.begin(settings, command) as run:
         trained = runs.train(run)
         if trained is None:
             return 130
         first = runs.labelled(run.dataset, settings, 0)
         tuned = Tuned(trained.models, None)
-        stack_report.finish(run, [runs.STAGE], [], tuned, first, **trained.about)
+        if processes.first():
+            stack_report.finish(run, [runs.STAGE], [], tuned, first, **trained.about)
     return 0

@@ -29,13 +29,17 @@ def main(argv: Sequence[str]) -> int:
     if settings.output.resume:
         settings = shared.resumed(settings, argv, may_grow="epochs")
     settings.check()
-    console.set_up_jax(settings.training.precision, settings.n_members, settings.machine.devices)
+    members = settings.machine.each(settings.n_members)
+    console.set_up_jax(settings.training.precision, members, settings.machine.devices)
 
-    from dae_jax.runs import da  # and with it JAX, which --help and wrong flags do not wait for
+    from dae_jax import processes  # and with them JAX, which --help and wrong flags do not wait for
+    from dae_jax.runs import da
 
-    with da.begin(settings, " ".join([Settings.prog, *argv])) as run:
+    command = " ".join([Settings.prog, *argv])
+    with processes.together(settings.machine), da.begin(settings, command) as run:
         trained = da.train(run)
         if trained is None:
             return 130
-        da.finish(run, trained)
+        if processes.first():
+            da.finish(run, trained)
     return 0

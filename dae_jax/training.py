@@ -25,7 +25,7 @@ import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Array, Bool, Float, Key
 
-from dae_jax import rows
+from dae_jax import processes, rows
 from dae_jax.errors import InputError
 
 __all__ = [
@@ -478,7 +478,8 @@ def fit(
 
     With `devices` the images of each minibatch are split over several devices; the compiler adds
     the sums over them to the program. Random numbers do not depend on the number of devices, and
-    results differ by the rounding of sums in another order.
+    results differ by the rounding of sums in another order. The devices may be those of several
+    processes (`jax.distributed`), which then all call this function with the same arguments.
 
     Four parameters say what is trained; the eleven keywords say how, and only three of them have
     no default.
@@ -555,7 +556,7 @@ def fit(
     place = each = jax.device_put
     mesh = _mesh(n_members, devices, batch_size)
     if mesh is not None:
-        everywhere = partial(jax.device_put, device=NamedSharding(mesh, EVERYWHERE))
+        everywhere = partial(processes.place, sharding=NamedSharding(mesh, EVERYWHERE))
         each = everywhere if n_members is None else partial(_spread, mesh=mesh)
         cost, state = each(cost), each(state)
         place = each if own_data else everywhere
@@ -716,12 +717,13 @@ def _reports(
         upcoming = data
         if following is not None and following.block != turn.block:
             upcoming = read(following.block)
-        costs, finite = jax.device_get(results)  # waits for the device
+        costs, finite = processes.fetch(results)  # waits for the device
         seconds += time.perf_counter() - began
-        own = state
-        if n_members is not None and len(costs) > n_members:
-            # from the host: see `member`
-            costs, own = jax.tree.map(lambda a: a[:n_members], (costs, jax.device_get(state)))
+        padded = n_members is not None and len(costs) > n_members
+        # of padded members to the host, too: see `member`
+        own = processes.fetch(state) if padded or processes.count() > 1 else state
+        if padded:
+            costs, own = jax.tree.map(lambda a: a[:n_members], (costs, own))
         if not np.all(finite):
             _check_finite_data((data, labelled))
         cost = costs
@@ -889,12 +891,12 @@ def member_mesh(n_members: int, devices: Sequence[Any] | None = None) -> Mesh:
 
     Members that do not divide evenly leave devices idle at the end (`_spread` repeats the last
     one). If that would cost more than a tenth, fewer devices take less time, since every device of
-    a CPU may use all of its cores.
+    a CPU may use all of its cores; not so on several machines.
     """
-    devices = (jax.devices() if devices is None else devices)[:n_members]
+    devices = (jax.local_devices() if devices is None else devices)[:n_members]
     sizes = range(len(devices), 0, -1)
     n = next(size for size in sizes if -(-n_members // size) * size <= 1.1 * n_members)
-    if devices[0].platform != "cpu":
+    if devices[0].platform != "cpu" or devices[0].process_index != devices[-1].process_index:
         n = len(devices)
     return jax.make_mesh((n,), ("member",), (AxisType.Auto,), devices=devices[:n])
 
@@ -911,13 +913,16 @@ def _mesh(n_members: int | None, devices: int | None, batch_size: int) -> Mesh |
     if devices is None:
         return None if n_members is None else member_mesh(n_members)
     there = len(jax.devices())
-    if not 1 <= devices <= there:
+    if not (devices == there or (1 <= devices <= there and processes.count() == 1)):
         expected = f"1 to {there}, the devices that JAX has"
         do = 'on a CPU, jax.config.update("jax_num_cpu_devices", n) comes before all else'
         raise InputError("devices", expected=expected, got=devices, do=do)
     some = jax.devices()[:devices]
     n = 1 if n_members is None else member_mesh(n_members, some).size
     left = devices // n
+    idle = n * left < devices or batch_size % left
+    if idle and n_members is not None and processes.count() > 1:
+        n, left = devices, 1  # every process has to take part, if only with a copy of a member
     if batch_size % left:
         raise InputError(
             f"batch size of {batch_size}",
@@ -939,4 +944,5 @@ def _spread(tree: PyTree, mesh: Mesh) -> PyTree:
         return tree
     n, size = jax.tree.leaves(tree)[0].shape[0], mesh.shape["member"]
     rows = np.minimum(np.arange(-(-n // size) * size), n - 1)
-    return jax.device_put(jax.tree.map(lambda leaf: leaf[rows], tree), NamedSharding(mesh, MEMBER))
+    padded = jax.tree.map(lambda leaf: leaf[rows], tree)
+    return processes.place(padded, NamedSharding(mesh, MEMBER))

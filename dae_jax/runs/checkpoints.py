@@ -81,9 +81,15 @@ class Checkpoints:
 
         assert self._folder is not None
         logging.getLogger("absl").setLevel(logging.CRITICAL)
+        # Of several processes, Orbax runs in the first one alone, which has the state of all.
+        alone = ocp.options.MultiprocessingOptions(active_processes={0})
         try:
-            options = ocp.CheckpointManagerOptions(max_to_keep=2)
-            arrays, digest = ocp.StandardCheckpointHandler(), ocp.JsonCheckpointHandler()
+            os.makedirs(self._folder, exist_ok=True)
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=2, create=False, multiprocessing_options=alone
+            )
+            arrays = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+            digest = ocp.JsonCheckpointHandler(multiprocessing_options=alone)
             handlers = {ARRAYS: arrays, DIGEST: digest}
             return ocp.CheckpointManager(
                 self._folder.absolute(), options=options, item_handlers=handlers

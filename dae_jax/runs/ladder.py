@@ -224,13 +224,13 @@ def _cross_validate(run: Run[Settings], shift: int) -> dict[str, int] | None:
     of the labelled images. They train for a third of the epochs.
     """
     s = run.settings
-    file = run.folder / FOLDS / "errors.json"
-    if run.finished(file):
+    file, epochs = run.folder / FOLDS / "errors.json", max(1, round(s.epochs / 3))
+    place = run.place("cross-validation", run.folder / FOLDS)
+    if run.finished(file) and run.has_metrics(place, epochs):
         return records.load(file, dict[str, int], "remove it, and resume")
     pairs = _folds(labelled(run.dataset, s, 0))
     each = [_One(s.seeds[0], shift, part) for part, _ in pairs]
-    place = run.place("cross-validation", run.folder / FOLDS)
-    models = _fit(run, each, max(1, round(s.epochs / 3)), place)
+    models = _fit(run, each, epochs, place)
     if models is None:
         return None
     wrong = n = 0

@@ -12,20 +12,25 @@ import itertools
 import json
 import os
 import platform
+import shutil
+import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
+import numpy as np
 from filelock import BaseFileLock, FileLock, Timeout
 
-from dae_jax import __version__, datasets, memory, records
+from dae_jax import __version__, datasets, memory, processes, records
 from dae_jax.datasets import Dataset
 from dae_jax.datasets.loading import LARGE
 from dae_jax.errors import InputError
 from dae_jax.files import sweep, unwritable, writable_folder, write_whole
-from dae_jax.rows import AnyRows
+from dae_jax.rows import AnyRows, sha256
+from dae_jax.runs.checkpoints import read_metrics
 from dae_jax.runs.stage import Machine, Place
 from dae_jax.settings import ladder, pretrain, shared, train
 
@@ -75,6 +80,8 @@ class Run(Generic[Settings]):
     def __exit__(self, *_: object) -> None:
         if self.lock is not None:
             give_back(self.folder, self.lock)
+        if not processes.first():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def pixel_scale(self) -> float:
@@ -85,7 +92,7 @@ class Run(Generic[Settings]):
     def machine(self) -> Machine:
         """How much of the machine its trainings use."""
         devices = self.settings.machine.devices
-        n = len(jax.devices()) if devices == "all" else devices
+        n = len(jax.devices()) if devices == "all" or processes.count() > 1 else devices
         return Machine(self.settings.data.block_size, n)
 
     @property
@@ -99,8 +106,27 @@ class Run(Generic[Settings]):
         return self.folder if len(self.members) == 1 else self.folder / self.members[i].name
 
     def finished(self, *files: Path) -> bool:
-        """Whether these files were all written by the call that this one resumes."""
-        return self.settings.output.resume and all(file.exists() for file in files)
+        """Whether these files were all written by the call that this one resumes.
+
+        Other processes than the first, which do not see its folder, get copies of them.
+        """
+        if not self.settings.output.resume:
+            return False
+        found = all(file.exists() for file in files)
+        if processes.count() > 1 and (found := processes.decided(found)):
+            for file in files:
+                own = processes.told_bytes(file.read_bytes() if processes.first() else None)
+                if not processes.first() and own is not None:
+                    write_whole(file, own)
+        return found
+
+    def has_metrics(self, place: Place, epochs: int) -> bool:
+        """Whether the metrics of a finished stage are intact; else it is trained again for them."""
+        if epochs == 0:
+            return True
+        path = place.metrics
+        assert path is not None
+        return self.finished(path) and len(read_metrics(path)) >= epochs
 
     def place(self, title: str, folder: Path) -> Place:
         """The place of one stage, in a folder of this run."""
@@ -175,7 +201,8 @@ def open_run(
 ) -> Run[Settings]:
     """Open the run directory of these settings and write its configuration.
 
-    What there is to say about image files is printed.
+    What there is to say about image files is printed. Of several processes, the first opens it; the
+    others write into a temporary folder, which vanishes with them.
 
     Args:
         settings: The resolved settings. Without ``run_dir``, a new folder in ``runs/`` is made.
@@ -186,15 +213,22 @@ def open_run(
 
     Raises:
         InputError: The folder holds a run already, and this is no resume; or it cannot be written.
+            Or another process has other settings or data.
     """
+    _check_same(settings, dataset)
+    if not processes.first():
+        return Run(settings, dataset, Path(tempfile.mkdtemp()), members, command, instead_of_mnist)
     output = settings.output
     folder = Path(_new_folder() if output.run_dir is None else output.run_dir)
+    if not output.resume:
+        _check_unused(folder)  # before its owner is noted in it
     lock = claim(folder)
-    if os.path.exists(folder / shared.CONFIG) and not output.resume:
+    try:
+        if not output.resume:
+            _check_unused(folder)  # another process may have been faster
+    except InputError:
         give_back(folder, lock)
-        raise InputError(
-            f"--run-dir: {folder} holds a run already", do="pass --resume, or choose another folder"
-        )
+        raise
     sweep(folder)
     config = json.dumps(records.signed(shared.to_json(settings)), indent=2)
     write_whole(folder / shared.CONFIG, config + "\n")
@@ -206,7 +240,50 @@ def open_run(
         write_whole(record, command + "\n")
     for notice in dataset.notices:
         print(notice)
+    if processes.count() > 1:
+        _say_how_spread(len(members))
     return Run(settings, dataset, folder, members, command, instead_of_mnist, lock)
+
+
+def _check_unused(folder: Path) -> None:
+    if os.path.exists(folder / shared.CONFIG):
+        raise InputError(
+            f"--run-dir: {folder} holds a run already", do="pass --resume, or choose another folder"
+        )
+
+
+def _say_how_spread(n_members: int) -> None:
+    n, devices = processes.count(), len(jax.devices())
+    how = "each with members of its own"
+    if n_members < n:
+        how = "which split every minibatch, and wait for the network in every step"
+    print(f"{n} processes with {devices} devices, {how}")
+
+
+def _check_same(settings: AnySettings, dataset: Dataset) -> None:
+    """Check that all processes have the same versions, settings and data."""
+    if processes.count() == 1:
+        return
+    images = dataset.pretraining_images
+    given = shared.flat(settings) | {"resume": settings.output.resume}
+    own = {
+        "Python": platform.python_version(),
+        "jax": jax.__version__,
+        "numpy": np.__version__,
+        "dae_jax": __version__,
+        **{f"--{name.replace('_', '-')}": shared.in_words(value) for name, value in given.items()},
+        "images": f"{images.dtype} {images.shape}",
+        "data": sha256(images) if images.nbytes <= LARGE else "not compared",
+    }
+
+    def differences(content: bytes) -> str:
+        theirs = json.loads(content)
+        differing = [name for name in own if own[name] != theirs.get(name)]
+        return "; ".join(
+            f"{name} is {theirs.get(name)} there, {own[name]} here" for name in differing
+        )
+
+    processes.check_equal(json.dumps(own, default=str).encode(), differences)
 
 
 def claim(folder: Path) -> BaseFileLock:
@@ -226,16 +303,22 @@ def claim(folder: Path) -> BaseFileLock:
     try:
         lock.acquire()
     except Timeout as error:
-        try:
-            name = owner.read_text().strip()[:100]
-        except (OSError, ValueError):
-            name = "another process"
         do = "wait until it has ended, or choose another folder"
-        raise InputError(f"{folder} is in use by {name}", do=do) from error
+        raise InputError(f"{folder} is in use by {_name(owner)}", do=do) from error
     except OSError as error:
         raise unwritable(folder, error) from error
     write_whole(owner, f"process {os.getpid()} on {platform.node()}\n")
     return lock
+
+
+def _name(owner: Path) -> str:
+    """The name of the process that owns a folder, which notes it just after it has locked it."""
+    for _ in range(20):
+        try:
+            return owner.read_text().strip()[:100]
+        except (OSError, ValueError):
+            time.sleep(0.05)
+    return "another process"
 
 
 def give_back(folder: Path, lock: BaseFileLock) -> None:

@@ -25,7 +25,6 @@ from dae_jax.errors import InputError
 from dae_jax.rows import AnyRows, Computed, Rows, in_memory
 from dae_jax.runs import cards, from_run, saved, shifts, stage
 from dae_jax.runs import run as runs
-from dae_jax.runs.checkpoints import read_metrics
 from dae_jax.runs.run import Member, Run
 from dae_jax.runs.stage import Machine, Place, Stage
 from dae_jax.settings.pretrain import Finetuning, Layer, Settings, default_epochs
@@ -210,7 +209,7 @@ def pretrain(run: Run[Settings]) -> list[AnyParams] | None:
         files = _layer_files(run, names[k])
         place = run.place(f"layer {k + 1}", run.folder / names[k])
         how, own_keys = s.layer(k), keys(s.seeds, k)
-        if run.finished(*files) and _has_metrics(place, how.pretrain_epochs):
+        if run.finished(*files) and run.has_metrics(place, how.pretrain_epochs):
             layers.append(_read(files, params))
             continue
         trained = train_layer(how, params, data, own_keys, run.pixel_scale, place, run.machine)
@@ -222,12 +221,6 @@ def pretrain(run: Run[Settings]) -> list[AnyParams] | None:
             card = card if not k else cards.above_codes(card, trained.W.shape[1])
             saved.save(file, training.member(trained, i), card)
     return layers
-
-
-def _has_metrics(place: Place, epochs: int) -> bool:
-    """Whether the metrics of a finished layer are intact; else it is trained again for them."""
-    assert place.metrics is not None
-    return len(read_metrics(place.metrics)) >= epochs
 
 
 def _layer_files(run: Run[Settings], name: str) -> list[Path]:

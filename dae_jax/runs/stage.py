@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import optax
 
-from dae_jax import autoencoder, console, rows, training
+from dae_jax import autoencoder, console, processes, rows, training
 from dae_jax.errors import InputError
 from dae_jax.runs.checkpoints import Checkpoints, Metrics, read_metrics
 from dae_jax.settings.shared import Denoising
@@ -132,17 +132,19 @@ def train(
         own = state, watch.kept
         return own if blocks == 1 else (*own, done.total, [x.checksums(places) for x in files])
 
-    with Checkpoints(place.checkpoints, blocks=blocks) as checkpoints:
+    folder = place.checkpoints if processes.first() else None
+    with Checkpoints(folder, blocks=blocks) as checkpoints:
         if place.resume and (found := _found(place, checkpoints, kept(), blocks)):
             number, (state, watch.kept, *more) = found
             total, checksums = more or (done.total, [])
+            number = int(number)
             done = training.Part(*divmod(number, blocks), total)
             for x, checksum in zip(files, checksums, strict=bool(more)):
                 x.expect(places, checksum)
             name, after = f"{place.title}: " if place.title else "", checkpoints.in_words(number)
             print(f"{name}resuming after {after} of {stage.epochs}")
         metrics = Metrics(place.metrics, up_to_epoch=done.epoch)
-        if watch.done(done.epoch):
+        if processes.decided(watch.done(done.epoch)):
             return Trained(state, metrics.rows)
 
         def save(*, now: bool = False) -> None:
@@ -169,9 +171,9 @@ def train(
                 save()
                 images = n_images // stage.batch_size * stage.batch_size * report.cost.size
                 _show(progress, row, stage, images, done, blocks)
-                if part is None and watch.done(done.epoch):
+                if part is None and processes.decided(watch.done(done.epoch)):
                     break
-                if stopped() and done.epoch < stage.epochs:
+                if processes.any_of(stopped()) and done.epoch < stage.epochs:
                     save(now=True)
                     after = checkpoints.in_words(done.epoch * blocks + done.blocks)
                     print(f"stopped after {where}{after}; resume with:  {place.command}")
@@ -183,7 +185,17 @@ def train(
 def _found(
     place: Place, checkpoints: Checkpoints, like: PyTree, blocks: int
 ) -> tuple[int, PyTree] | None:
-    """The newest intact checkpoint whose epochs all have intact metrics; the others are removed."""
+    """The newest intact checkpoint whose epochs all have intact metrics; the others are removed.
+
+    It is that of the first process.
+    """
+    found = _found_here(place, checkpoints, like, blocks) if processes.first() else None
+    return processes.told(found, (0, like))
+
+
+def _found_here(
+    place: Place, checkpoints: Checkpoints, like: PyTree, blocks: int
+) -> tuple[int, PyTree] | None:
     if place.metrics is None:
         return checkpoints.restore(like)
     intact, latest = len(read_metrics(place.metrics)), checkpoints.latest()

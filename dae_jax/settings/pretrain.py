@@ -412,6 +412,9 @@ class Settings:
         self.comparison.check()
         shared.check_count("seeds", self.running.seeds)
         shared.check_seeds(self.running.seed, self.running.seeds)
+        if self.comparison.compare and self.machine.started != 1:
+            got = self.machine.started or "auto"
+            raise InputError("--processes", expected="1 with --compare", got=got)
         if self.finetuning.shift and (self.finetuning.freeze or self.comparison.compare):
             raise InputError(
                 "--shift",

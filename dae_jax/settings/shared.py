@@ -8,9 +8,10 @@ import contextlib
 import io
 import math
 import os
+import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -57,6 +58,8 @@ CONFIG, RECORD = "config.json", "command.txt"
 """The files of a run's settings and of the command that began it."""
 ELSEWHERE = ("output", "machine")
 """The groups of settings that a model does not depend on, but for rounding."""
+TASKS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+"""The variables by which Slurm and Open MPI say how many processes they have started."""
 _RATES = {"sgd": 0.1, "momentum": 0.01}  # with a sigmoid output
 _RATES_BY_WIDTH = {"sgd": 0.5, "momentum": 0.05}  # with a linear one, times the hidden units
 _OTHER_RATE = 0.001
@@ -113,8 +116,40 @@ class Machine:
             help_behavior_hint="(default: one; of several seeds and levels, one each)",
         ),
     ] = None
-    """Devices to train on: cores of a CPU, or GPUs. Seeds and levels are spread over them, and the
-    minibatches of each are split over those that are left."""
+    """Devices to train on, of each process: cores of a CPU, or GPUs. Seeds and levels are spread
+    over them, and the minibatches of each are split over those that are left."""
+    processes: Annotated[
+        int | Literal["auto"] | None,
+        arg(
+            metavar="N|auto",
+            help_behavior_hint="(default: those that Slurm or Open MPI have started, or one)",
+        ),
+    ] = None
+    """Processes that run this command together, on one machine or on several, which see the same
+    files; auto for what JAX finds on Kubernetes or Cloud TPU."""
+    coordinator: Annotated[
+        str | None,
+        arg(metavar="HOST:PORT", help_behavior_hint="(default: found on a cluster)"),
+    ] = None
+    """Address of process 0, and a free port there, the same for all."""
+    process: Annotated[
+        int | None, arg(metavar="I", help_behavior_hint="(default: found on a cluster)")
+    ] = None
+    """Number of this process, from 0."""
+    connect_timeout: int = 300
+    """Seconds that a process waits for the others at the start."""
+
+    @property
+    def started(self) -> int | None:
+        """The number of processes of this run; None if JAX is to find it."""
+        if self.processes is not None:
+            return None if self.processes == "auto" else self.processes
+        counts = (os.environ.get(name, "") for name in TASKS)
+        return next((int(n) for n in counts if n.isdigit() and int(n) > 1), 1)
+
+    def each(self, members: int) -> int:
+        """The number of members that one process trains, of so many in all."""
+        return -(-members // (self.started or 1))
 
 
 @dataclass(frozen=True)
@@ -161,13 +196,26 @@ def check_data(data: Data) -> None:
 
 
 def check_machine(machine: Machine) -> None:
-    """Check the number of devices.
+    """Check the number of devices, and that processes can find each other.
 
     Raises:
-        InputError: It is below 1.
+        InputError: A number is out of its range, or one of several settings is missing.
     """
-    if isinstance(machine.devices, int):
-        check_count("devices", machine.devices)
+    check_count("devices", machine.devices if isinstance(machine.devices, int) else 1)
+    check_count("connect-timeout", machine.connect_timeout)
+    n, index, address = machine.processes, machine.process, machine.coordinator
+    check_count("processes", n if isinstance(n, int) else 1)
+    if n is None and (index is not None or address is not None):
+        expected = "the number of processes, with --coordinator and --process"
+        raise InputError("--processes", expected=expected, got="none")
+    if address is not None and not re.fullmatch(r".+:\d{1,5}", address):
+        raise InputError("--coordinator", expected="an address as host:port", got=address)
+    if index is not None and not 0 <= index < (n if isinstance(n, int) else math.inf):
+        expected = f"0 to {n - 1}" if isinstance(n, int) else "at least 0"
+        raise InputError("--process", expected=expected, got=index)
+    if (index is None) != (address is None):
+        missing, other = ("--coordinator", "--process")[:: 1 if address is None else -1]
+        raise InputError(missing, expected=f"one, beside {other}", got="none")
 
 
 def check_levels(levels: Sequence[float]) -> None:
@@ -273,8 +321,14 @@ def resumed(requested: Settings, argv: Sequence[str], may_grow: str) -> Settings
             raise InputError(f"--resume: {folder} holds no run", do="check the path of --run-dir")
         print(f"no run in {folder} yet: starting from the beginning")
         return requested
-    saved = from_json(type(requested), read_record(folder), str(path), "take another --run-dir")
-    # With the saved settings as defaults, only the flags that were given can differ from them.
+    saved: Any = from_json(
+        type(requested), read_record(folder), str(path), "take another --run-dir"
+    )
+    # With the saved settings as defaults, only the flags that were given can differ from them. The
+    # processes are those of this call.
+    if hasattr(saved, "machine"):
+        alone = replace(saved.machine, processes=None, coordinator=None, process=None)
+        saved = replace(saved, machine=alone)
     requested = parse(type(requested), argv, default=saved)
     differing = differences(saved, requested, may_grow)
     if differing:
