@@ -81,14 +81,16 @@ class Report:
         ]
         self.say(markdown(["machine", ""], lines))
 
-    def write(self) -> None:
-        """Write the files, and say where."""
-        if self._folder:
-            name = processors.file_name(self._script, self.machine)
-            files.write_whole(self._folder / f"{name}.txt", self._text)
-            numbers = json.dumps(self.numbers, indent=2)
-            path = files.write_whole(self._folder / f"{name}.json", numbers + "\n")
-            print(f"{path} has every number, and {name}.txt beside it is this report")
+    def write(self) -> Path | None:
+        """Write the files, and say where; returns the text's, None without a folder."""
+        if self._folder is None:
+            return None
+        name = processors.file_name(self._script, self.machine)
+        text = files.write_whole(self._folder / f"{name}.txt", self._text)
+        numbers = json.dumps(self.numbers, indent=2)
+        path = files.write_whole(self._folder / f"{name}.json", numbers + "\n")
+        print(f"{path} has every number, and {text.name} beside it is this report")
+        return text
 
 
 def two(

@@ -44,6 +44,8 @@ PyTree = Any
 Tree = TypeVar("Tree")
 GRACE = 30
 """Seconds by which JAX's own patience is longer than ours, so that it is we who say what failed."""
+PATIENCE = 24 * 3600
+"""Seconds for which the other processes wait while the first one draws and writes."""
 _OF_OTHERS = ("gloo", "nccl", "coordination", "connection", "socket", "peer", "barrier")
 
 
@@ -102,7 +104,13 @@ def _join(n: int | None, coordinator: str | None, index: int | None, seconds: in
     # JAX would take SIGTERM from us, which ends an epoch early (`console.interruptible`).
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        jax.distributed.initialize(coordinator, n, index, initialization_timeout=seconds + GRACE)
+        jax.distributed.initialize(
+            coordinator,
+            n,
+            index,
+            initialization_timeout=seconds + GRACE,
+            shutdown_timeout_seconds=PATIENCE,
+        )
         agreed(np.zeros(()))  # the first word between them
     except ValueError as error:  # of what is missing, and no cluster tells
         raise InputError(

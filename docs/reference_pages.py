@@ -57,7 +57,7 @@ GROUPS = (
         "shared_ground",
         "Shared ground",
         "small helpers",
-        ("tutorial", "console", "rows", "files", "memory", "records", "errors"),
+        ("tutorial", "console", "processes", "rows", "files", "memory", "records", "errors"),
     ),
     Group("estimators"),
     Group("datasets"),

@@ -40,6 +40,7 @@ def scripts(monkeypatch):
         "imputation",
         "ladder",
         "networks",
+        "processes",
         "processors",
         "readme_table",
         "scale",

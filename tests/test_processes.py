@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from dae_jax import processes
 from dae_jax.settings import shared
-from helpers import assert_one_line, refused
+from dae_jax.settings.train import Settings
+from helpers import ROOT, assert_one_line, refused
 
 ROUNDING = 1e-6  # relative; sums over a minibatch are taken in another order
 DA = ("train", "--data", "small.npz", "--n-hidden", "16", "--batch-size", "10", "--no-animate")
@@ -25,6 +28,15 @@ STACK = (
 )
 
 
+SLURM = {
+    "SLURM_JOB_ID": "1234",
+    "SLURM_NTASKS": "2",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_STEP_NODELIST": "localhost",
+}
+CLUSTER = ROOT / "docs" / "cluster"
+
+
 @pytest.fixture
 def data(here):
     """Images in ``small.npz`` of an empty working directory."""
@@ -33,10 +45,17 @@ def data(here):
     return here
 
 
-def started(index, port, *argv):
-    """A process of two, with one device, whose errors are in a file ``INDEX.err``."""
+def started(index, port, *argv, slurm=False):
+    """A process of two, with one device, whose errors are in a file ``INDEX.err``.
+
+    With `slurm` it finds the other one by what Slurm tells it, and not by flags.
+    """
     environment = os.environ | {"XLA_FLAGS": "", "PYTHONUNBUFFERED": "1"}
     where = ("--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--process", str(index))
+    if slurm:
+        environment |= SLURM | {"SLURM_PROCID": str(index), "SLURM_LOCALID": str(index)}
+        environment |= {"JAX_COORDINATOR_PORT": str(port)}
+        where = ()
     command = [sys.executable, "-m", f"dae_jax.{argv[0]}", *argv[1:], *where]
     with open(f"{index}.err", "w") as errors:
         return subprocess.Popen(
@@ -64,10 +83,10 @@ def free_port():
         return one.getsockname()[1]
 
 
-def both(*argv, other=None):
+def both(*argv, other=None, slurm=False):
     """Run two processes to their end: (status, stdout, stderr) of each."""
-    port = free_port()
-    two = [started(0, port, *argv), started(1, port, *(argv if other is None else other))]
+    port, each = free_port(), (argv, argv if other is None else other)
+    two = [started(i, port, *own, slurm=slurm) for i, own in enumerate(each)]
     try:
         return [ended(process, i) for i, process in enumerate(two)]
     finally:
@@ -93,14 +112,13 @@ def models(run):
 
 
 @pytest.mark.usefixtures("data")
-def test_two_processes_give_the_costs_of_one_and_the_first_one_alone_speaks():
-    first, second = both(
-        *DA, "--epochs", "3", "--run-dir", "two", "--shuffle", "--block-size", "100"
-    )
+def test_two_processes_of_slurm_give_the_costs_of_one_and_the_first_one_alone_speaks():
+    argv = (*DA, "--epochs", "3", "--shuffle", "--block-size", "100", "--run-dir")
+    first, second = both(*argv, "two", slurm=True)
     assert (first[0], first[2], second) == (0, "", (0, "", ""))
-    assert first[1].startswith("2 processes with 2 devices, which split every minibatch")
+    assert first[1].startswith("2 processes with 2 devices: minibatches are split over them")
     assert len(list(Path("filters").iterdir())) == 5
-    alone(*DA, "--epochs", "3", "--run-dir", "one", "--shuffle", "--block-size", "100")
+    alone(*argv, "one")
     np.testing.assert_allclose(costs("two"), costs("one"), rtol=ROUNDING)
 
 
@@ -206,6 +224,42 @@ def test_launchers_say_how_many_processes_they_have_started(monkeypatch):
             assert (shared.Machine().started, shared.Machine(processes=1).started) == (4, 1)
             assert shared.Machine().each(members=6) == 2
     assert shared.Machine(processes="auto").started is None
+
+
+def test_the_manifest_starts_as_many_pods_as_the_command_has_processes():
+    manifest = yaml.safe_load((CLUSTER / "jobset.yaml").read_text())
+    assert (manifest["apiVersion"], manifest["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
+    (job,) = manifest["spec"]["replicatedJobs"]
+    pods = job["template"]["spec"]
+    assert pods["parallelism"] == pods["completions"]
+    (container,) = pods["template"]["spec"]["containers"]
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in pods["template"]["spec"]["volumes"]}
+    name = manifest["metadata"]["name"]
+    for index in range(pods["completions"]):
+        (line,) = container["args"]
+        machine = parsed(line.replace("$JOB_COMPLETION_INDEX", str(index))).machine
+        assert (machine.started, machine.process) == (pods["completions"], index)
+        # the first pod of the first job, as JobSet names it
+        assert machine.coordinator == f"{name}-{job['name']}-0-0.{name}:5000"
+
+
+def test_the_batch_script_is_one_that_bash_and_the_command_understand(monkeypatch):
+    script = CLUSTER / "train.sbatch"
+    subprocess.run(["bash", "-n", script], check=True)
+    (line,) = [line for line in script.read_text().splitlines() if line.startswith("srun")]
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    assert parsed(line).machine.started == 2
+
+
+def parsed(line):
+    """The checked settings of a command in a line of a script."""
+    words = shlex.split(line)
+    settings = shared.parse(Settings, words[words.index("dae_jax.train") + 1 :])
+    settings.check()
+    assert settings.output.resume and settings.n_members == 4
+    return settings
 
 
 def test_one_process_agrees_with_itself():

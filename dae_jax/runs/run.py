@@ -254,10 +254,10 @@ def _check_unused(folder: Path) -> None:
 
 def _say_how_spread(n_members: int) -> None:
     n, devices = processes.count(), len(jax.devices())
-    how = "each with members of its own"
+    how = "seeds and levels are spread over them"
     if n_members < n:
-        how = "which split every minibatch, and wait for the network in every step"
-    print(f"{n} processes with {devices} devices, {how}")
+        how = "minibatches are split over them, so that every step waits for the network"
+    print(f"{n} processes with {devices} devices: {how}")
 
 
 def _check_same(settings: AnySettings, dataset: Dataset) -> None:

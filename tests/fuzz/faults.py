@@ -254,11 +254,12 @@ def _interrupted(kind: str, shared: Path) -> Path:
     """A run directory of this kind after Ctrl-C in the middle, made once for all workers."""
     home = shared / "interrupted" / re.sub(r"\W+", "-", kind)
     if not home.exists():
-        whole = kills.reference(kind, shared)
-        for share in (0.6, 0.5, 0.7, 0.8):
+        epochs = _epochs(kills.reference(kind, shared).folder)
+        for share in (0.6, 0.5, 0.4, 0.3):  # a slow machine may be late
             with kills._new_folder(shared) as folder:
                 process, start, streams = kills.start_run(kind, folder, resume=False)
-                time.sleep(share * whole.seconds)
+                while _epochs(folder) < share * epochs and time.monotonic() < start + HANGS:
+                    time.sleep(0.02)
                 os.kill(process.pid, signal.SIGINT)
                 end = processes.ended(process, start, HANGS, streams)
                 if end.status == 130 and list((folder / "r").rglob("checkpoints")):
@@ -268,6 +269,11 @@ def _interrupted(kind: str, shared: Path) -> Path:
                     break
         assert home.exists(), f"{kind} could not be interrupted in the middle"
     return home
+
+
+def _epochs(folder: Path) -> int:
+    """The number of epochs that a run has noted, of all of its stages."""
+    return sum(path.read_bytes().count(b"\n") for path in folder.rglob("metrics.jsonl"))
 
 
 _USES = {
