@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -254,11 +254,15 @@ def _interrupted(kind: str, shared: Path) -> Path:
     """A run directory of this kind after Ctrl-C in the middle, made once for all workers."""
     home = shared / "interrupted" / re.sub(r"\W+", "-", kind)
     if not home.exists():
-        epochs = _epochs(kills.reference(kind, shared).folder)
+        whole = kills.reference(kind, shared).folder
+        metrics = [path.relative_to(whole) for path in whole.rglob("metrics.jsonl")]
+        epochs = _epochs(whole, metrics)
         for share in (0.6, 0.5, 0.4, 0.3):  # a slow machine may be late
             with kills._new_folder(shared) as folder:
                 process, start, streams = kills.start_run(kind, folder, resume=False)
-                while _epochs(folder) < share * epochs and time.monotonic() < start + HANGS:
+                while (
+                    _epochs(folder, metrics) < share * epochs and time.monotonic() < start + HANGS
+                ):
                     time.sleep(0.02)
                 os.kill(process.pid, signal.SIGINT)
                 end = processes.ended(process, start, HANGS, streams)
@@ -271,9 +275,10 @@ def _interrupted(kind: str, shared: Path) -> Path:
     return home
 
 
-def _epochs(folder: Path) -> int:
-    """The number of epochs that a run has noted, of all of its stages."""
-    return sum(path.read_bytes().count(b"\n") for path in folder.rglob("metrics.jsonl"))
+def _epochs(folder: Path, metrics: Sequence[Path]) -> int:
+    """The number of epochs that a run has noted, in the files of all of its stages."""
+    files = [folder / path for path in metrics]
+    return sum(file.read_bytes().count(b"\n") for file in files if file.exists())
 
 
 _USES = {
