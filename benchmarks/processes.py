@@ -5,7 +5,8 @@
 The command itself, as ``python -m dae_jax.train`` on MNIST, 784-500 with 30 % of the pixels masked:
 one model whose minibatches are split over two devices or two processes, beside one device; and two
 seeds, each on a device or in a process of its own. The processes are on this machine, so that the
-network is as fast as it can be. Each row is the fastest of the epochs after the first one.
+network is as fast as it can be. Each row is the fastest of the epochs after the first one, which
+compiles.
 """
 
 import json
@@ -24,7 +25,7 @@ import turns
 from dae_jax import console
 from dae_jax.settings import shared
 
-IMAGES, EPOCHS = 10_000, 4
+IMAGES, EPOCHS = 10_000, 8
 BATCHES = (20, 200, 2_000)
 WAYS = {
     "one device": (1, ()),

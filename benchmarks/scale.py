@@ -161,13 +161,13 @@ def far() -> str:
                 f"{b:,}",
                 f"{compute * 1e6:.0f}",
                 f"{network * 1e6:.0f}",
-                f"{seconds / 60:.1f}",
+                f"{seconds:.1f}",
                 f"{FAR_IMAGES * PIXELS / n / seconds / 1e9:.2f}",
             ]
         )
     header = [
         *("images of a device in a step", "µs of computing", "µs of the network"),
-        *("minutes an epoch", "GB/s that a device reads"),
+        *("seconds an epoch", "GB/s that a device reads"),
     ]
     about = f"On paper: {FAR_IMAGES:,} images, {d}-{h}, on {n} accelerators: "
     return about + f"{FAR}\n\n" + turns.markdown(header, lines)

@@ -10,6 +10,7 @@ import contextlib
 import os
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -111,6 +112,7 @@ def _join(n: int | None, coordinator: str | None, index: int | None, seconds: in
             initialization_timeout=seconds + GRACE,
             shutdown_timeout_seconds=PATIENCE,
         )
+        _check_devices()
         agreed(np.zeros(()))  # the first word between them
     except ValueError as error:  # of what is missing, and no cluster tells
         raise InputError(
@@ -123,6 +125,14 @@ def _join(n: int | None, coordinator: str | None, index: int | None, seconds: in
         raise InputError(what, do="check --coordinator") from error
     finally:
         timer.cancel()
+
+
+def _check_devices() -> None:
+    """Check that every process has the same number of devices."""
+    numbers = Counter(device.process_index for device in jax.devices())
+    if len(set(numbers.values())) > 1:
+        got = " and ".join(map(str, sorted(set(numbers.values()))))
+        raise InputError("--devices", expected="as many in each process", got=got)
 
 
 def _leave(status: int) -> NoReturn:
@@ -172,7 +182,7 @@ def fetch(tree: Tree) -> Tree:
 
 
 def agreed(tree: Tree) -> Tree:
-    """What the first process has, as NumPy's arrays; that of the others has the same shapes."""
+    """The first process's arrays, as NumPy's; those of the others have the same shapes."""
     if count() == 1:
         return tree
     # as bytes, since JAX would turn doubles into floats
@@ -188,12 +198,12 @@ def agreed(tree: Tree) -> Tree:
 
 
 def decided(flag: bool) -> bool:
-    """What the first process says."""
+    """Whether the first process says so."""
     return bool(agreed(np.array(flag)))
 
 
 def told(value: PyTree | None, like: PyTree) -> PyTree | None:
-    """What the first process has, or None if it has none; the others' `value` is not looked at.
+    """The value of the first process, None if it has none; that of the others is not looked at.
 
     Args:
         value: A pytree, or None.
@@ -207,18 +217,14 @@ def told(value: PyTree | None, like: PyTree) -> PyTree | None:
 
 
 def told_bytes(content: bytes | None) -> bytes | None:
-    """Bytes that the first process has; None if it has none."""
+    """The bytes of the first process; None if it has none."""
     if count() == 1:
         return content
     size = int(agreed(np.array(-1 if content is None or not first() else len(content))))
     if size < 0:
         return None
-    own = (
-        np.frombuffer(content, np.uint8)
-        if content is not None and first()
-        else np.zeros(size, "u1")
-    )
-    return agreed(own).tobytes()
+    own = content if content is not None and first() else bytes(size)
+    return agreed(np.frombuffer(own, np.uint8)).tobytes()
 
 
 def any_of(flag: bool) -> bool:

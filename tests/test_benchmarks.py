@@ -39,6 +39,7 @@ def scripts(monkeypatch):
         "estimator",
         "imputation",
         "ladder",
+        "layout",
         "networks",
         "processes",
         "processors",
@@ -116,8 +117,8 @@ def test_the_committed_reports_carry_the_name_of_their_processor(scripts):
     paths = list(RESULTS.glob("*.json"))
     scripts_run = {path.name.partition("-")[0] for path in paths}
     assert scripts_run | {"ladder"} == {
-        *("blocks", "checks", "estimator", "imputation", "ladder", "networks"),
-        *("scale", "sda", "speed"),
+        *("blocks", "checks", "estimator", "imputation", "ladder", "layout", "networks"),
+        *("processes", "scale", "sda", "speed"),
     }
     for path in paths:
         machine, script = read_json(path)["machine"], path.name.partition("-")[0]
@@ -393,6 +394,16 @@ def test_iterative_pca_finds_a_plane_that_rows_with_gaps_lie_on(scripts):
     filled = imputation.by_pca(train, test, 0, components=2)
     mean = imputation.error(imputation.by_mean(train, test, 0), rows[250:], gaps[250:])
     assert imputation.error(filled, rows[250:], gaps[250:]) < 0.05 * mean
+
+
+@pytest.mark.slow
+def test_the_quick_run_of_processes_gives_the_costs_of_one_device(scripts, tmp_path):
+    assert console.run(scripts.processes.main, ["--quick", "--output-dir", str(tmp_path)]) == 0
+    (path,) = tmp_path.glob("processes-*.json")
+    rows = read_json(path)["rows"]
+    for kind in (scripts.processes.WAYS, scripts.processes.SEEDS):
+        costs = [rows[f"batch 20, {way}"]["cost"] for way in kind]
+        assert costs == pytest.approx(costs[:1] * 3, rel=1e-6)
 
 
 @pytest.mark.slow

@@ -183,6 +183,15 @@ def test_other_settings_are_named_by_the_process_that_has_them():
     assert not Path("r").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("data")
+def test_another_number_of_devices_is_named_by_both():
+    argv = (*DA, "--epochs", "3", "--run-dir", "r")
+    for status, out, err in both(*argv, other=(*argv, "--devices", "2")):
+        assert (status, out) == (2, "")
+        assert_one_line(err, "--devices: expected as many in each process, got 1 and 2")
+
+
 @pytest.mark.parametrize("index", [0, 1])
 @pytest.mark.usefixtures("data")
 def test_a_process_that_meets_nobody_says_so_in_time(index):
