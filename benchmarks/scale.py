@@ -176,24 +176,27 @@ def far() -> str:
 def draw(path: Path, rows: dict[str, list[dict[str, Any]]], model: np.ndarray) -> None:
     """Draw the images a second along each axis, measured and predicted."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     from dae_jax.figures import plots
 
-    figure = Figure((12, 2.8), layout="constrained")
-    for axes, (axis, measured) in zip(figure.subplots(1, len(rows)), rows.items(), strict=True):
+    figure = Figure((13, 3.2), layout="constrained")
+    every = figure.subplots(1, len(rows), sharey=True)
+    for axes, (axis, measured) in zip(every, rows.items(), strict=True):
         values = [row[axis] for row in measured]
         speeds = [row["batch"] * row["steps"] / row["seconds"] for row in measured]
         axes.loglog(values, speeds, "o-", color=plots.COLOURS[0], label="measured")
         if axis not in ("devices", "processes"):
             predicted = [row["batch"] / np.dot(_terms(row), model) for row in measured]
             axes.loglog(values, predicted, "--", color=plots.COLOURS[1], label="predicted")
-        axes.set(
-            xlabel=axis, xticks=values, xticklabels=[f"{v:,}" for v in values], ylim=(5e2, 1e5)
-        )
         axes.minorticks_off()
-        axes.tick_params(axis="x", labelrotation=45)
-    figure.axes[0].set_ylabel("images a second")
-    figure.axes[0].legend(frameon=False)
+        axes.set_xticks(values)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.set(xlabel=axis, ylim=(1e3, 1e5))
+        axes.spines[["top", "right"]].set_visible(False)
+    every[0].set_ylabel("images a second")
+    every[0].legend(frameon=False)
     plots.save(path, figure, {})
 
 
