@@ -156,6 +156,21 @@ def test_the_death_of_the_first_ends_the_other_and_one_process_alone_goes_on():
     np.testing.assert_allclose(costs("r"), costs("one"), rtol=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("data")
+def test_two_processes_resume_what_two_have_begun_to_the_bit():
+    argv = (*DA, "--epochs", "40", "--run-dir")
+    assert both(*argv, "whole")[0][0] == 0
+    port = free_port()
+    first, second = (started(i, port, *argv, "r") for i in (0, 1))
+    wait_for(first, "epoch 20/")
+    second.kill()
+    assert (ended(first, 0)[0], ended(second, 1)[0]) == (2, -signal.SIGKILL)
+    out = both(*argv, "r", "--resume")[0][1]
+    assert "resuming after epoch" in out
+    assert models("r") == models("whole") and costs("r") == costs("whole")
+
+
 @pytest.mark.usefixtures("data")
 def test_a_signal_to_any_process_stops_all_of_them_with_a_checkpoint():
     port = free_port()

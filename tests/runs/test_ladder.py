@@ -381,6 +381,12 @@ def test_a_resumed_run_does_not_cross_validate_again(pretrain_call, monkeypatch)
         patch.setattr(runs, "_folds", None)
         assert pretrain_call("--resume", "--run-dir", "s").status == 0
     assert Path("s/folds/errors.json").read_bytes() == written
+    # but for the metrics of the folds, if they are damaged
+    rows = metrics("folds", "s")
+    Path("s/folds/metrics.jsonl").write_text("")
+    assert pretrain_call("--resume", "--run-dir", "s").status == 0
+    assert metrics("folds", "s") == rows
+    assert Path("s/folds/errors.json").read_bytes() == written
 
 
 # ---- by default ------------------------------------------------------------------------------

@@ -6,10 +6,12 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from dae_jax import datasets
 from dae_jax.datasets import Dataset, Split, mnist
@@ -51,6 +53,25 @@ def test_a_resumed_run_keeps_the_command_that_began_it():
     # a run directory of version 0.1.0 has no such file if it is of a dA
     Path("r/command.txt").unlink()
     assert runs.open_run(settings(run_dir="r", resume=True), TOY, ONE, "now").command == "now"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_that_is_refused_leaves_the_note_of_its_owner_alone():
+    with runs.open_run(settings(run_dir="r"), TOY, ONE, "it"):
+        pass
+    Path("r/.owner").write_text("process 1 on another machine")
+    refused(lambda: runs.open_run(settings(run_dir="r"), TOY, ONE, "it"), "--resume")
+    assert Path("r/.owner").read_text() == "process 1 on another machine"
+
+
+@pytest.mark.usefixtures("here")
+def test_an_owner_that_has_not_noted_its_name_yet_is_waited_for():
+    Path("r").mkdir()
+    with FileLock("r/.lock"):
+        later = threading.Timer(0.2, lambda: Path("r/.owner").write_text("process 7 on mars\n"))
+        later.start()
+        refused(lambda: runs.claim(Path("r")), "r is in use by process 7 on mars; wait until")
+        later.join()
 
 
 OWNER = """
