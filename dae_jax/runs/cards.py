@@ -11,12 +11,12 @@ from dae_jax.autoencoder import AnyParams, Params
 from dae_jax.datasets import Dataset, checks, tables
 from dae_jax.datasets.scaling import Scaling
 from dae_jax.errors import InputError
-from dae_jax.runs.run import AnySettings
+from dae_jax.runs.run import AnySettings, fingerprint
 from dae_jax.settings import ladder, pretrain, shared, train
 from dae_jax.settings.shared import Denoising
 from dae_jax.stacked import Classifier
 
-__all__ = ["Card", "above_codes", "architecture", "card", "fingerprint"]
+__all__ = ["Card", "above_codes", "architecture", "card"]
 
 _FOR_SOME = ("denoising", "means", "deviations", "columns")  # left out of other models' files
 MARGIN = 0.1  # how far floats may lie outside the training images' range, in widths of it
@@ -155,6 +155,7 @@ def card(
     seed: int,
     denoising: Denoising | None = None,
     scaling: Scaling | None = None,
+    sha256: str | None = None,
 ) -> Card:
     """The card of a model that was trained on a data set's images.
 
@@ -165,6 +166,7 @@ def card(
         seed: The seed of this member.
         denoising: How a dA was trained.
         scaling: How its columns were standardised.
+        sha256: The `fingerprint` of the data set, if it is known.
     """
     images, names = dataset.train.images, None
     low, high = rows.bounds(images)
@@ -191,7 +193,7 @@ def card(
         seed=seed,
         denoising=None if denoising is None else asdict(denoising),
         activation="relu" if isinstance(settings, ladder.Settings) else "sigmoid",
-        data_sha256=fingerprint(dataset),
+        data_sha256=sha256 or fingerprint(dataset),
         command=shared.command(settings, _usual(settings), without=others),
         means=None if scaling is None else tuple(scaling.mean.tolist()),
         deviations=None if scaling is None else tuple(scaling.deviation.tolist()),
@@ -208,12 +210,6 @@ def _usual(settings: AnySettings) -> AnySettings:
     linear = settings.model.decoder == "linear"
     resolved = train.Settings().resolved("", 1, unit=not linear, table=linear)
     return replace(resolved, data=train.Data(), training=replace(resolved.training, epochs=None))
-
-
-def fingerprint(dataset: Dataset) -> str:
-    """The SHA-256 of the bytes of the training images, (n, d), and of those without labels."""
-    more = () if dataset.unlabelled is None else (dataset.unlabelled,)
-    return rows.sha256(dataset.train.images, *more)
 
 
 def above_codes(card: Card, n_inputs: int) -> Card:

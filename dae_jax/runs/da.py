@@ -428,7 +428,7 @@ def finish(run: Run[Settings], trained: Trained) -> None:
             **speed,
         }
         folder = run.member_folder(i)
-        card = cards.card("autoencoder", run.dataset, s, seed, how, scaling)
+        card = cards.card("autoencoder", run.dataset, s, seed, how, scaling, run.sha256)
         saved.save(folder / saved.DA, model, card)
         write_whole(folder / "results.json", json.dumps(result, indent=2) + "\n")
         if len(params) > 1:

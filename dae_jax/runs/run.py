@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -39,6 +40,7 @@ __all__ = [
     "Member",
     "Run",
     "claim",
+    "fingerprint",
     "give_back",
     "in_blocks",
     "load_data",
@@ -50,6 +52,12 @@ AnySettings = train.Settings | pretrain.Settings | ladder.Settings
 BLOCK = 1 << 27
 """The bytes of a block of images, by default."""
 Settings = TypeVar("Settings", train.Settings, pretrain.Settings, ladder.Settings)
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """The SHA-256 of the bytes of the training images, (n, d), and of those without labels."""
+    more = () if dataset.unlabelled is None else (dataset.unlabelled,)
+    return sha256(dataset.train.images, *more)
 
 
 class Member(NamedTuple):
@@ -87,6 +95,11 @@ class Run(Generic[Settings]):
     def pixel_scale(self) -> float:
         """Divisor of integer pixels."""
         return self.settings.data.pixel_scale
+
+    @cached_property
+    def sha256(self) -> str:
+        """The `fingerprint` of its data, which takes a while if they are large."""
+        return fingerprint(self.dataset)
 
     @property
     def machine(self) -> Machine:

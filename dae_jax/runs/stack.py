@@ -217,7 +217,8 @@ def pretrain(run: Run[Settings]) -> list[AnyParams] | None:
             return None
         layers.append(trained)
         for i, file in enumerate(files):
-            card = cards.card("autoencoder", run.dataset, s, run.members[i].seed, how)
+            seed = run.members[i].seed
+            card = cards.card("autoencoder", run.dataset, s, seed, how, sha256=run.sha256)
             card = card if not k else cards.above_codes(card, trained.W.shape[1])
             saved.save(file, training.member(trained, i), card)
     return layers

@@ -59,7 +59,7 @@ def finish(
     for i, model in enumerate(tuned.models):
         folder, seed = run.member_folder(i), run.members[i].seed
         own = {name: [_of_member(row, i) for row in rows] for name, rows in metrics.items()}
-        card = cards.card("classifier", run.dataset, run.settings, seed)
+        card = cards.card("classifier", run.dataset, run.settings, seed, sha256=run.sha256)
         saved.save(folder / saved.CLASSIFIER, model, card)
         logits = saved.logits(card.activation)
         first = training.member(layers, i) if layers else model.hidden[:1]

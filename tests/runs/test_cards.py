@@ -11,6 +11,7 @@ import pytest
 from dae_jax import autoencoder, stacked
 from dae_jax.datasets import Dataset, Split
 from dae_jax.runs import cards
+from dae_jax.runs.run import fingerprint
 from dae_jax.settings import ladder, pretrain, shared, train
 from dae_jax.settings.shared import Denoising
 from helpers import refused
@@ -73,13 +74,13 @@ def test_the_limits_of_pixels_are_those_of_training_or_of_the_decoder():
 
 
 def test_the_fingerprint_is_that_of_the_bytes_of_all_training_images():
-    assert cards.fingerprint(DATA) == hashlib.sha256(PIXELS.tobytes()).hexdigest()
+    assert fingerprint(DATA) == hashlib.sha256(PIXELS.tobytes()).hexdigest()
     turned = PART._replace(images=np.asfortranarray(PIXELS))
-    assert cards.fingerprint(DATA._replace(train=turned)) == cards.fingerprint(DATA)
+    assert fingerprint(DATA._replace(train=turned)) == cards.fingerprint(DATA)
     both = hashlib.sha256(PIXELS.tobytes() + PIXELS[:4].tobytes()).hexdigest()
-    assert cards.fingerprint(DATA._replace(unlabelled=PIXELS[:4])) == both
+    assert fingerprint(DATA._replace(unlabelled=PIXELS[:4])) == both
     card = cards.card("classifier", DATA, pretrain.Settings(), 7)
-    assert card.data_sha256 == cards.fingerprint(DATA)
+    assert card.data_sha256 == fingerprint(DATA)
 
 
 @pytest.mark.parametrize(
