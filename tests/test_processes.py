@@ -232,6 +232,7 @@ def test_a_process_that_meets_nobody_says_so_in_time(index):
             "--process: expected at least",
         ),
         ({"connect_timeout": 0}, "--connect-timeout"),
+        ({"devices": 10**9}, "--devices: expected at most 1,024, got 1,000,000,000"),
     ],
 )
 def test_what_is_missing_or_out_of_range_is_named(machine, words):

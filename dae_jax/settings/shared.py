@@ -58,6 +58,8 @@ CONFIG, RECORD = "config.json", "command.txt"
 """The files of a run's settings and of the command that began it."""
 ELSEWHERE = ("output", "machine")
 """The groups of settings that a model does not depend on, but for rounding."""
+MOST_DEVICES = 1024
+"""The most devices of a process; JAX would start the threads of any number."""
 TASKS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 """The variables by which Slurm and Open MPI say how many processes they have started."""
 _RATES = {"sgd": 0.1, "momentum": 0.01}  # with a sigmoid output
@@ -201,7 +203,10 @@ def check_machine(machine: Machine) -> None:
     Raises:
         InputError: A number is out of its range, or one of several settings is missing.
     """
-    check_count("devices", machine.devices if isinstance(machine.devices, int) else 1)
+    devices = machine.devices if isinstance(machine.devices, int) else 1
+    check_count("devices", devices)
+    if devices > MOST_DEVICES:
+        raise InputError("--devices", expected=f"at most {MOST_DEVICES:,}", got=f"{devices:,}")
     check_count("connect-timeout", machine.connect_timeout)
     n, index, address = machine.processes, machine.process, machine.coordinator
     check_count("processes", n if isinstance(n, int) else 1)
