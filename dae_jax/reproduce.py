@@ -104,7 +104,7 @@ def main(argv: Sequence[str]) -> int:
 def _run(chosen: "dict[str, Experiment]", settings: Settings) -> int:
     """Run experiments; returns the exit status."""
     from dae_jax.experiments import experiment, reports
-    from dae_jax.runs.run import claim, give_back, load_data
+    from dae_jax.runs.run import claim, load_data
 
     dataset, _ = load_data(settings.data)
     if dataset.name == "mnist" and settings.data.data not in (None, "mnist"):
@@ -116,11 +116,11 @@ def _run(chosen: "dict[str, Experiment]", settings: Settings) -> int:
         command = _command(name, settings)
         epochs, sheets = settings.epochs, settings.epoch_sheets
         experiment.published_applies(declared, dataset, epochs)  # checked before anything is made
-        lock = claim(folder)
+        own = claim(folder)
         try:
             report = experiment.run(name, declared, dataset, folder, command, epochs, sheets)
         finally:
-            give_back(folder, lock)
+            own.give_back()
         reports.summarise(report, declared, folder)
         official = report["published_applies"] and declared == experiment_
         unchecked += not official

@@ -37,11 +37,11 @@ from dae_jax.settings import ladder, pretrain, shared, train
 
 __all__ = [
     "AnySettings",
+    "Claim",
     "Member",
     "Run",
     "claim",
     "fingerprint",
-    "give_back",
     "in_blocks",
     "load_data",
     "open_run",
@@ -80,14 +80,14 @@ class Run(Generic[Settings]):
     members: Sequence[Member]
     command: str  # that began the run, as it was typed
     instead_of_mnist: bool = False  # whether this is the sample because MNIST is unavailable
-    lock: BaseFileLock | None = None  # that owns the folder
+    claim: "Claim | None" = None  # on the folder
 
     def __enter__(self) -> "Run[Settings]":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.lock is not None:
-            give_back(self.folder, self.lock)
+        if self.claim is not None:
+            self.claim.give_back()
         if not processes.first():
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -235,12 +235,12 @@ def open_run(
     folder = Path(_new_folder() if output.run_dir is None else output.run_dir)
     if not output.resume:
         _check_unused(folder)  # before its owner is noted in it
-    lock = claim(folder)
+    own = claim(folder)
     try:
         if not output.resume:
             _check_unused(folder)  # another process may have been faster
     except InputError:
-        give_back(folder, lock)
+        own.give_back()
         raise
     sweep(folder)
     config = json.dumps(records.signed(shared.to_json(settings)), indent=2)
@@ -255,7 +255,7 @@ def open_run(
         print(notice)
     if processes.count() > 1:
         _say_how_spread(len(members))
-    return Run(settings, dataset, folder, members, command, instead_of_mnist, lock)
+    return Run(settings, dataset, folder, members, command, instead_of_mnist, own)
 
 
 def _check_unused(folder: Path) -> None:
@@ -299,18 +299,40 @@ def _check_same(settings: AnySettings, dataset: Dataset) -> None:
     processes.check_equal(json.dumps(own, default=str).encode(), differences)
 
 
-def claim(folder: Path) -> BaseFileLock:
+@dataclass(frozen=True)
+class Claim:
+    """A folder that this process owns; without a reference to it, it is given back."""
+
+    folder: Path
+    lock: BaseFileLock
+    made: tuple[Path, ...]
+    """The folders that were made for it, the innermost first."""
+
+    def give_back(self) -> None:
+        """Release the lock; if nothing was written, remove the folder and all that were made."""
+        self.lock.release()
+        with contextlib.suppress(OSError):  # the folder has vanished, or others use it
+            own = {".lock", ".owner"}
+            if {path.name for path in self.folder.iterdir()} <= own:
+                for name in own:
+                    (self.folder / name).unlink(missing_ok=True)
+                for folder in self.made or (self.folder,):
+                    folder.rmdir()
+
+
+def claim(folder: Path) -> Claim:
     """Lock a folder for this process; the lock ends with it, however it ends.
 
     Args:
         folder: A run directory, or one of a report; it is made if needed.
 
     Returns:
-        The lock, to be released. Without a reference to it, it is released, too.
+        The claim, to be given back.
 
     Raises:
         InputError: Another process owns the folder; it is named.
     """
+    made = tuple(path for path in (folder, *folder.parents) if not os.path.exists(path))
     writable_folder(folder)
     lock, owner = FileLock(folder / ".lock", timeout=0), folder / ".owner"
     try:
@@ -321,7 +343,7 @@ def claim(folder: Path) -> BaseFileLock:
     except OSError as error:
         raise unwritable(folder, error) from error
     write_whole(owner, f"process {os.getpid()} on {platform.node()}\n")
-    return lock
+    return Claim(folder, lock, made)
 
 
 def _name(owner: Path) -> str:
@@ -332,17 +354,6 @@ def _name(owner: Path) -> str:
         except (OSError, ValueError):
             time.sleep(0.05)
     return "another process"
-
-
-def give_back(folder: Path, lock: BaseFileLock) -> None:
-    """Release the lock of `claim`, and remove the folder if nothing was written to it."""
-    lock.release()
-    with contextlib.suppress(OSError):  # the folder has vanished
-        own = {".lock", ".owner"}
-        if {path.name for path in folder.iterdir()} <= own:
-            for name in own:
-                (folder / name).unlink(missing_ok=True)
-            folder.rmdir()
 
 
 def _text(path: Path) -> str:

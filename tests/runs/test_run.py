@@ -100,13 +100,14 @@ def test_a_run_directory_has_one_owner_and_is_free_when_that_dies(here):
         assert not files("r")
         owner.kill()
     with runs.open_run(settings(run_dir="r"), TOY, ONE, "it") as run:
-        assert run.lock is not None and run.lock.is_locked
+        assert run.claim is not None and run.claim.lock.is_locked
         refused(lambda: runs.claim(Path("r")), f"process {os.getpid()}")
-    runs.claim(Path("r")).release()
-    runs.give_back(Path("r"), runs.claim(Path("r")))
+    runs.claim(Path("r")).lock.release()
+    runs.claim(Path("r")).give_back()
     assert files("r") == {"config.json", "command.txt"}
-    runs.give_back(Path("new"), runs.claim(Path("new")))
-    assert not Path("new").exists()
+    Path("old").mkdir()
+    runs.claim(Path("old/new/er")).give_back()
+    assert not list(Path("old").iterdir())
 
 
 @pytest.mark.usefixtures("here")
