@@ -450,3 +450,11 @@ def test_debug_shows_the_traceback():
     assert "levels in" in refused(
         lambda: console.run(pretrain.main, ["--corruption", "2", "--debug"])
     )
+
+
+def test_a_block_holds_the_minibatches_of_both_stages(pretrain_small):
+    sizes = ("--batch-size", "4", "--finetune-batch-size", "10", "--block-size", "9")
+    status, out, err = pretrain_small(*sizes)
+    assert (status, out) == (2, "")
+    assert_one_line(err, "--block-size: expected at least 10, the images of a minibatch, got 9")
+    assert not Path("r").exists()

@@ -78,8 +78,10 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     if settings.comparison.compare:
         dataset = dataset.in_memory()
     else:
-        smaller = min(settings.pretraining.batch_size, f.finetune_batch_size)
-        d = runs.in_blocks(d, smaller, dataset.pretraining_images)
+        # of fine-tuning at most the images that have labels, as a too large batch is refused
+        labelled = min(f.finetune_batch_size, len(dataset.train.images))
+        larger = max(settings.pretraining.batch_size, labelled)
+        d = runs.in_blocks(d, larger, dataset.pretraining_images)
         settings = replace(settings, data=d)
     held_out = dataset.valid.images, dataset.test.images
     checks.check_complete(dataset.name, dataset.pretraining_images, *held_out)
