@@ -105,6 +105,7 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     images = dataset.pretraining_images
     checks.check_complete(dataset.name, images, dataset.valid.images, dataset.test.images)
     checks.check_varied(dataset.name, images)
+    checks.check_varied(f"{dataset.name} with labels", dataset.train.images)
     resolved = settings.resolved(dataset.name, len(images))
     d = runs.in_blocks(resolved.data, min(resolved.batch_size, len(images)), images)
     resolved = replace(resolved, data=d)

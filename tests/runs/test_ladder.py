@@ -279,6 +279,10 @@ def test_images_that_are_all_the_same_are_refused(few):
     status, _, err = few("--data", "same.npz")
     assert status == 2
     assert_one_line(err, "images of same", "all the same")
+    np.save("varied.npy", np.arange(160, dtype=np.uint8).reshape(40, 4))
+    status, _, err = few("--data", "same.npz", "--unlabelled", "varied.npy")
+    assert status == 2
+    assert_one_line(err, "images of same with labels", "all the same")
 
 
 def test_unlabelled_images_of_another_size_are_refused(few):
