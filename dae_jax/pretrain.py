@@ -54,7 +54,9 @@ def main(argv: Sequence[str]) -> int:
             return 130
         place, how = run.place("fine-tuning", run.folder / "finetune"), settings.finetuning
         keys = stack.keys(settings.seeds, len(layers))
-        tuned = stack.finetune(how, layers, run.dataset, keys, run.pixel_scale, place, run.machine)
+        tuned = stack.finetune(
+            how, layers, run.dataset, keys, run.pixel_scale, place, run.resources
+        )
         if tuned is None:
             return 130
         names, labelled = stack.stage_names(settings), run.dataset.train

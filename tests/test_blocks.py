@@ -12,7 +12,7 @@ from dae_jax import autoencoder, rows, training
 from dae_jax.datasets.arrays import read_npy
 from dae_jax.rows import Computed
 from dae_jax.runs import stage
-from dae_jax.runs.stage import Machine, Place, Stage
+from dae_jax.runs.stage import Place, Resources, Stage
 from helpers import refused
 
 V, H, N = 9, 4, 64
@@ -181,7 +181,9 @@ def stored(tmp_path):
 def staged(data, folder, resume=False, **how):
     """Train a stage in blocks."""
     place = Place("", folder, resume, "the command", quiet=True)
-    settings = Stage(SGD, epochs=3, batch_size=5, shuffle=True, place=place, machine=Machine(20))
+    settings = Stage(
+        SGD, epochs=3, batch_size=5, shuffle=True, place=place, resources=Resources(20)
+    )
     return stage.train(replace(settings, **how), COST, state(), data, jax.random.key(0))
 
 

@@ -248,7 +248,7 @@ def train(run: Run[Settings]) -> Trained | None:
             t.shuffle,
             learning_rate=f"--learning-rate, which is {_rate(s):g}",
             place=run.place("", run.folder),
-            machine=run.machine,
+            resources=run.resources,
         ),
         cost,
         state,

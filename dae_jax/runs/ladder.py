@@ -288,7 +288,7 @@ def _fit(
             learning_rate=f"--learning-rate, which is {t.learning_rate:g}",
             place=place,
             labelled_batch_size=min(t.labelled_batch_size, len(each[0].labelled.images)),
-            machine=run.machine,
+            resources=run.resources,
         ),
         *training.sweep(
             _costs(run, [one.shift for one in each], by),

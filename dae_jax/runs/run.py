@@ -32,7 +32,7 @@ from dae_jax.errors import InputError
 from dae_jax.files import sweep, unwritable, writable_folder, write_whole
 from dae_jax.rows import AnyRows, sha256
 from dae_jax.runs.checkpoints import read_metrics
-from dae_jax.runs.stage import Machine, Place
+from dae_jax.runs.stage import Place, Resources
 from dae_jax.settings import ladder, pretrain, shared, train
 
 __all__ = [
@@ -102,11 +102,11 @@ class Run(Generic[Settings]):
         return fingerprint(self.dataset)
 
     @property
-    def machine(self) -> Machine:
+    def resources(self) -> Resources:
         """How much of the machine its trainings use."""
         devices = self.settings.machine.devices
         n = len(jax.devices()) if devices == "all" or processes.count() > 1 else devices
-        return Machine(self.settings.data.block_size, n)
+        return Resources(self.settings.data.block_size, n)
 
     @property
     def about(self) -> dict[str, Any]:

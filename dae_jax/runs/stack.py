@@ -26,7 +26,7 @@ from dae_jax.rows import AnyRows, Computed, Rows, in_memory
 from dae_jax.runs import cards, from_run, saved, shifts, stage
 from dae_jax.runs import run as runs
 from dae_jax.runs.run import Member, Run
-from dae_jax.runs.stage import Machine, Place, Stage
+from dae_jax.runs.stage import Place, Resources, Stage
 from dae_jax.settings.pretrain import Finetuning, Layer, Settings, default_epochs
 from dae_jax.stacked import Classifier
 
@@ -214,7 +214,7 @@ def pretrain(run: Run[Settings]) -> list[AnyParams] | None:
         if run.finished(*files) and run.has_metrics(place, how.pretrain_epochs):
             layers.append(_read(files, params))
             continue
-        trained = train_layer(how, params, data, own_keys, run.pixel_scale, place, run.machine)
+        trained = train_layer(how, params, data, own_keys, run.pixel_scale, place, run.resources)
         if trained is None:
             return None
         layers.append(trained)
@@ -260,7 +260,7 @@ def train_layer(
     keys: Key[Array, "members"],
     pixel_scale: float,
     place: Place = Place(),  # noqa: B008  # frozen
-    machine: Machine = Machine(),  # noqa: B008
+    resources: Resources = Resources(),  # noqa: B008
 ) -> AnyParams | None:
     """Pretrain one layer of every member; None after Ctrl-C.
 
@@ -271,7 +271,7 @@ def train_layer(
         keys: One key per member.
         pixel_scale: Divisor of integer pixels.
         place: Where the files go; none are written by default.
-        machine: How much of the machine is used.
+        resources: How much of the machine is used.
     """
     if how.pretrain_epochs == 0:
         return jax.device_get(params)
@@ -287,7 +287,7 @@ def train_layer(
             own_data=data.ndim == 3,
             learning_rate=f"--pretrain-learning-rate, which is {rate:g}",
             place=place,
-            machine=machine,
+            resources=resources,
         ),
         *training.sweep(
             [stage.denoising_cost(how, pixel_scale) for _ in each],
@@ -336,7 +336,7 @@ def finetune(
     keys: Key[Array, "members"],
     pixel_scale: float,
     place: Place = Place(),  # noqa: B008  # frozen
-    machine: Machine = Machine(),  # noqa: B008
+    resources: Resources = Resources(),  # noqa: B008
 ) -> Tuned | None:
     """Train a classifier on top of `layers` with labels; None after Ctrl-C.
 
@@ -350,11 +350,13 @@ def finetune(
         keys: One key per member.
         pixel_scale: Divisor of integer pixels.
         place: Where the files go; none are written by default.
-        machine: How much of the machine is used.
+        resources: How much of the machine is used.
     """
     valid = dataset.valid
     by = [valid] if len(valid.images) and valid.labels is not None else []
-    tuned = finetune_by_each(by, how, layers, dataset, keys, pixel_scale, place, machine=machine)
+    tuned = finetune_by_each(
+        by, how, layers, dataset, keys, pixel_scale, place, resources=resources
+    )
     return None if tuned is None else tuned[0]
 
 
@@ -367,7 +369,7 @@ def finetune_by_each(
     pixel_scale: float,
     place: Place = Place(),  # noqa: B008  # frozen
     activation: str = "sigmoid",
-    machine: Machine = Machine(),  # noqa: B008
+    resources: Resources = Resources(),  # noqa: B008
 ) -> list[Tuned] | None:
     """Train once, and choose the epoch by each of several sets of images; None after Ctrl-C.
 
@@ -416,7 +418,7 @@ def finetune_by_each(
             own_data,
             f"--finetune-learning-rate, which is {how.rate:g}",
             place,
-            machine=machine,
+            resources=resources,
         ),
         *training.sweep([cost for _ in each], models, optimizer),
         (train.images, train.labels),

@@ -25,8 +25,8 @@ __all__ = [
     "RESTORED",
     "VALID",
     "DivergenceError",
-    "Machine",
     "Place",
+    "Resources",
     "Stage",
     "Trained",
     "cost_of",
@@ -67,7 +67,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Machine:
+class Resources:
     """How much of the machine a training uses; see `training.fit`."""
 
     block_size: int | None = None  # images of a block; None to train on all at once
@@ -87,7 +87,7 @@ class Stage:
     place: Place = Place()
     updates: int | None = None  # in all, if the last epoch is cut short
     labelled_batch_size: int | None = None
-    machine: Machine = Machine()
+    resources: Resources = Resources()
 
 
 class Trained(NamedTuple):
@@ -122,7 +122,7 @@ def train(
     """
     watch = Watch() if watch is None else watch
     place, n_images = stage.place, _n_images(stage, data)
-    places = rows.blocks(n_images, stage.batch_size, stage.machine.block_size)
+    places = rows.blocks(n_images, stage.batch_size, stage.resources.block_size)
     blocks, files = len(places), [x for x in jax.tree.leaves(data) if isinstance(x, rows.Rows)]
     done = training.Part(0, 0, np.zeros(key.shape))
     where = f"{place.title}, " if place.title else ""
@@ -261,8 +261,8 @@ def _reports(
         own_data=stage.own_data,
         labelled=labelled,
         labelled_batch_size=stage.labelled_batch_size,
-        block_size=stage.machine.block_size,
-        devices=stage.machine.devices,
+        block_size=stage.resources.block_size,
+        devices=stage.resources.devices,
     )
 
 
