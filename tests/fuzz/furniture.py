@@ -33,13 +33,13 @@ def stock(shared: Path) -> Path:
         new = Path(tempfile.mkdtemp(dir=shared))
         write_small(new / "small.npz")
         _write_others(new)
+        streams = new / "streams"
+        streams.mkdir()
+        processes.import_everything()
         for name, (command, *argv) in RUNS.items():
-            start = processes.time.monotonic()
-            streams = new / "streams"
-            process = processes.started(command, [*argv, "--run-dir", name], new, streams)
-            end = processes.ended(process, start, 300, streams)
+            end = processes.forked(command, [*argv, "--run-dir", name], new, 300, streams)
             assert end.status == 0, end.err
-            shutil.rmtree(streams)
+        shutil.rmtree(streams)
         for checkpoints in list(new.glob("runs/ladder/**/checkpoints")):
             shutil.rmtree(checkpoints)  # two runs to resume are enough, and quicker to copy
         with contextlib.suppress(OSError):  # another worker was quicker
