@@ -19,10 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding, PartitionSpec, Sharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from dae_jax import console
 from dae_jax.errors import InputError
+from dae_jax.rows import Rows, crc32, joined_crc32
 
 __all__ = [
     "agreed",
@@ -33,6 +34,7 @@ __all__ = [
     "fetch",
     "first",
     "place",
+    "read_apart",
     "together",
     "told",
     "told_bytes",
@@ -154,6 +156,60 @@ def place(tree: Tree, sharding: Sharding) -> Tree:
         return jax.make_array_from_callback(own.shape, sharding, own.__getitem__)
 
     return jax.tree.map(one, tree)
+
+
+def read_apart(
+    some: Rows, start: int, stop: int, mesh: Mesh, members: np.ndarray | None = None
+) -> jax.Array:
+    """Consecutive rows for the devices of a mesh, of which each process reads or computes a part.
+
+    The devices exchange the parts, so that all processes together read a file once.
+
+    Args:
+        some: The rows.
+        start: The first of them.
+        stop: The one after the last.
+        mesh: The devices of all processes.
+        members: If the rows are (members, n, d): which of the members are spread over the axis
+            ``"member"``. Otherwise every device gets all rows.
+
+    Raises:
+        InputError: They cannot be read, or are not what they were before; see `rows.Rows.block`.
+    """
+    axis, n = some.axis, stop - start
+    each = -(-n // mesh.size)  # rows of a part; the last ones may have fewer
+    ends = [min(start + each * i, stop) for i in range(mesh.size + 1)]
+    checksums = np.zeros(mesh.size, np.uint32)
+
+    def part(index: tuple[slice, ...]) -> np.ndarray:
+        i = (index[axis].start or 0) // each
+        found = np.zeros((*some.shape[:axis], each, *some.shape[axis + 1 :]), some.dtype)
+        if ends[i] < ends[i + 1]:
+            own = found[(*[slice(None)] * axis, slice(ends[i + 1] - ends[i]))]
+            some.read_into(own, ends[i])
+            checksums[i] = crc32(own)
+        return found.astype(jax.dtypes.canonicalize_dtype(found.dtype), copy=False)
+
+    shape = *some.shape[:axis], each * mesh.size, *some.shape[axis + 1 :]
+    apart = NamedSharding(mesh, PartitionSpec(*[None] * axis, mesh.axis_names))
+    parts = jax.make_array_from_callback(shape, apart, part)
+    if some.stored:
+        if count() > 1:
+            checksums = multihost_utils.process_allgather(checksums).sum(0)
+        n_bytes = np.diff(ends) * (some.nbytes // len(some))
+        pairs = zip(checksums.tolist(), n_bytes.tolist(), strict=True)
+        some.check(start, stop, joined_crc32(pairs))
+    to = PartitionSpec() if members is None else PartitionSpec("member")
+    return _exchanged(parts, members, n, axis, NamedSharding(mesh, to))
+
+
+@partial(jax.jit, static_argnames=("n", "axis", "to"))
+def _exchanged(
+    parts: jax.Array, members: jax.Array | np.ndarray | None, n: int, axis: int, to: Sharding
+) -> jax.Array:
+    found = jax.lax.slice_in_dim(parts, 0, n, axis=axis)
+    found = found if members is None else found[members]
+    return jax.lax.with_sharding_constraint(found, to)
 
 
 @partial(jax.jit, static_argnames="everywhere")

@@ -11,7 +11,7 @@ import math
 import os
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,10 @@ __all__ = [
     "Without",
     "blocks",
     "bounds",
+    "crc32",
     "flat",
     "in_memory",
+    "joined_crc32",
     "missing",
     "parts",
     "sha256",
@@ -58,7 +60,7 @@ class Rows(ABC):
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, axis: int = 0):
-        self.shape, self.dtype, self._axis = tuple(shape), np.dtype(dtype), axis
+        self.shape, self.dtype, self.axis = tuple(shape), np.dtype(dtype), axis
         self._checksums: dict[tuple[int, int], int] = {}
 
     @abstractmethod
@@ -73,7 +75,7 @@ class Rows(ABC):
 
     def _of(self, n: int) -> tuple[int, ...]:
         """The shape of so many rows."""
-        return (*self.shape[: self._axis], n, *self.shape[self._axis + 1 :])
+        return (*self.shape[: self.axis], n, *self.shape[self.axis + 1 :])
 
     @property
     @abstractmethod
@@ -111,7 +113,7 @@ class Rows(ABC):
         return self.size * self.itemsize
 
     def __len__(self) -> int:
-        return self.shape[self._axis]
+        return self.shape[self.axis]
 
     def __getitem__(self, which: Any) -> np.ndarray:
         if isinstance(which, slice):
@@ -125,7 +127,7 @@ class Rows(ABC):
             raise IndexError(f"{indices.min()} to {indices.max()} of {len(self)} rows")
         indices = np.where(indices < 0, indices + len(self), indices)
         if indices.ndim == 0:
-            return self._take(indices[None]).take(0, axis=self._axis)
+            return self._take(indices[None]).take(0, axis=self.axis)
         return self._take(indices)
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
@@ -139,12 +141,12 @@ class Rows(ABC):
             return self.read(0, 0)
         cuts = np.flatnonzero(np.diff(ordered) > _GAP) + 1
         found = [
-            self.read(int(run[0]), int(run[-1]) + 1).take(run - run[0], axis=self._axis)
+            self.read(int(run[0]), int(run[-1]) + 1).take(run - run[0], axis=self.axis)
             for run in np.split(ordered, cuts)
         ]
         back = np.empty(len(order), int)
         back[order] = np.arange(len(order))
-        return np.concatenate(found, axis=self._axis).take(back, axis=self._axis)
+        return np.concatenate(found, axis=self.axis).take(back, axis=self.axis)
 
     def block(self, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
         """Read a block of an epoch, and check that it is what it was when it was read before.
@@ -160,15 +162,26 @@ class Rows(ABC):
         out = np.empty(self._of(stop - start), self.dtype) if out is None else out
         self.read_into(out, start)
         if self.stored:
-            now = zlib.crc32(np.ascontiguousarray(out).data)
-            if self._checksums.setdefault((start, stop), now) != now:
-                raise InputError(
-                    f"rows {start:,} to {stop:,} of {self}",
-                    expected="the numbers that were there before",
-                    got="others",
-                    do="put the file back, and resume",
-                )
+            self.check(start, stop, crc32(out))
         return out
+
+    def check(self, start: int, stop: int, checksum: int) -> None:
+        """Check that a block is what it was when it was read before.
+
+        Args:
+            start: See `block`, as for `stop`.
+            checksum: Its CRC-32 now.
+
+        Raises:
+            InputError: It has changed.
+        """
+        if self._checksums.setdefault((start, stop), checksum) != checksum:
+            raise InputError(
+                f"rows {start:,} to {stop:,} of {self}",
+                expected="the numbers that were there before",
+                got="others",
+                do="put the file back, and resume",
+            )
 
     def checksums(self, blocks: Sequence[tuple[int, int]]) -> np.ndarray:
         """The CRC-32 of each block, uint32; 0 for those that were not read yet."""
@@ -407,11 +420,35 @@ class Computed(Rows):
 
     def read_into(self, out: np.ndarray, start: int) -> None:
         """Compute rows from `start` on."""
-        out[...] = self._function(self._rows[start : start + out.shape[self._axis]])
+        out[...] = self._function(self._rows[start : start + out.shape[self.axis]])
 
 
 AnyRows = np.ndarray | Rows
 """An array, or rows that are had in parts."""
+
+
+def crc32(array: np.ndarray) -> int:
+    """The CRC-32 of the bytes of an array."""
+    return zlib.crc32(np.ascontiguousarray(array).data)
+
+
+def joined_crc32(parts: Iterable[tuple[int, int]]) -> int:
+    """The CRC-32 of bytes of which some, and then the next, and so on, have been looked at apart.
+
+    A CRC is linear: that of a and b is that of b alone, changed by what the CRC of a becomes
+    behind as many zeros.
+
+    Args:
+        parts: The CRC-32 and the number of bytes of each.
+
+    >>> joined_crc32([(zlib.crc32(b"de"), 2), (zlib.crc32(b"noise"), 5)]) == zlib.crc32(b"denoise")
+    True
+    """
+    whole = 0
+    for part, n_bytes in parts:
+        zeros = bytes(n_bytes)
+        whole = zlib.crc32(zeros, whole) ^ zlib.crc32(zeros) ^ part
+    return whole
 
 
 def blocks(n: int, batch_size: int, size: int | None) -> list[tuple[int, int]]:

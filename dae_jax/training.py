@@ -573,11 +573,14 @@ def fit(
         left = whole if updates is None else min(whole, updates - epoch * whole)
         return _plan(epoch, blocks, batch_size, left, shuffled=bool(shuffle))
 
-    leaves, structure = jax.tree.flatten(data)
-    reader = rows.Reader(leaves, blocks, axis)
+    if mesh is None or processes.count() == 1:
+        leaves, structure = jax.tree.flatten(data)
+        reader = rows.Reader(leaves, blocks, axis)
 
-    def read(block: int) -> PyTree:
-        return place(jax.tree.unflatten(structure, reader.read(block)))
+        def read(block: int) -> PyTree:
+            return place(jax.tree.unflatten(structure, reader.read(block)))
+    else:
+        read = partial(_read_apart, data, blocks, place=place, mesh=mesh, own_data=own_data)
 
     def step(state: State, part: PyTree, turn: _Turn) -> tuple[State, PyTree]:
         short = None if turn.whole else turn.updates
@@ -587,6 +590,27 @@ def fit(
     begun = start if isinstance(start, Part) else Part(start, 0, np.zeros(()))
     turns = [plan(epoch) for epoch in range(begun.epoch, epochs)]
     return _reports(step, read, turns, state, begun, n_members, labelled)
+
+
+def _read_apart(
+    data: PyTree,
+    blocks: Sequence[tuple[int, int]],
+    block: int,
+    *,
+    place: Callable[[PyTree], PyTree],
+    mesh: Mesh,
+    own_data: bool,
+) -> PyTree:
+    """A block on the devices of several processes, each of which reads a part of it."""
+    start, stop = blocks[block]
+
+    def one(leaf: Any) -> Any:
+        if not isinstance(leaf, rows.Rows):
+            return place(leaf[:, start:stop] if own_data else leaf[start:stop])
+        members = _padded(leaf.shape[0], mesh) if own_data else None
+        return processes.read_apart(leaf, start, stop, mesh, members)
+
+    return jax.tree.map(one, data)
 
 
 class _Turn(NamedTuple):
@@ -942,7 +966,11 @@ def _spread(tree: PyTree, mesh: Mesh) -> PyTree:
     """Place members on devices; the last member is repeated until they divide evenly."""
     if not jax.tree.leaves(tree):
         return tree
-    n, size = jax.tree.leaves(tree)[0].shape[0], mesh.shape["member"]
-    rows = np.minimum(np.arange(-(-n // size) * size), n - 1)
-    padded = jax.tree.map(lambda leaf: leaf[rows], tree)
+    members = _padded(jax.tree.leaves(tree)[0].shape[0], mesh)
+    padded = jax.tree.map(lambda leaf: leaf[members], tree)
     return processes.place(padded, NamedSharding(mesh, MEMBER))
+
+
+def _padded(n_members: int, mesh: Mesh) -> np.ndarray:
+    size = mesh.shape["member"]
+    return np.minimum(np.arange(-(-n_members // size) * size), n_members - 1)

@@ -10,11 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import yaml
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from dae_jax import processes
+from dae_jax import processes, rows
+from dae_jax.datasets.arrays import read_npy
 from dae_jax.settings import shared
 from dae_jax.settings.train import Settings
 from helpers import ROOT, assert_one_line, refused
@@ -24,7 +27,7 @@ DA = ("train", "--data", "small.npz", "--n-hidden", "16", "--batch-size", "10", 
 STACK = (
     *("pretrain", "--data", "small.npz", "--hidden", "12", "8", "--seeds", "3"),
     *("--pretrain-epochs", "3", "--batch-size", "10", "--finetune-epochs", "3"),
-    *("--finetune-batch-size", "10", "--preset", "tutorial"),
+    *("--finetune-batch-size", "10", "--preset", "tutorial", "--block-size", "100"),
 )
 
 
@@ -205,6 +208,55 @@ def test_another_number_of_devices_is_named_by_both():
     for status, out, err in both(*argv, other=(*argv, "--devices", "2")):
         assert (status, out) == (2, "")
         assert_one_line(err, "--devices: expected as many in each process, got 1 and 2")
+
+
+class Counted(rows.Computed):
+    """Rows that remember which of them were computed."""
+
+    def read_into(self, out, start):
+        self.seen.append((start, start + out.shape[self.axis]))
+        super().read_into(out, start)
+
+
+def mesh_of_two(*axes):
+    return jax.make_mesh((2,) if len(axes) == 1 else (1, 2), axes, (AxisType.Auto,) * len(axes))
+
+
+@pytest.mark.parametrize("stop", [17, 16, 4])
+def test_each_device_reads_a_part_of_a_block_and_gets_all_of_it(stop):
+    array = np.random.default_rng(0).integers(0, 256, (20, 3), np.uint8)
+    some = Counted(array, lambda x: x, array.shape, np.uint8)
+    some.seen = []
+    found = processes.read_apart(some, 3, stop, mesh_of_two("data"))
+    np.testing.assert_array_equal(found, array[3:stop])
+    assert found.dtype == np.uint8 and found.sharding.is_fully_replicated
+    half = -(-(stop - 3) // 2)
+    assert some.seen == [(3, 3 + half), *([(3 + half, stop)] if half < stop - 3 else [])]
+
+
+@pytest.mark.parametrize("axes", [("member",), ("member", "data")])
+def test_codes_of_members_are_computed_in_parts_and_spread(axes):
+    array = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    some = Counted(array, lambda x: np.stack([x, 2 * x, 3 * x]), (3, 20, 3))
+    some.seen = []
+    mesh = mesh_of_two(*axes)
+    found = processes.read_apart(some, 5, 18, mesh, np.array([0, 1, 2, 2]))
+    np.testing.assert_array_equal(found, [k * array[5:18] for k in (1, 2, 3, 3)])
+    assert some.seen == [(5, 12), (12, 18)]
+    assert found.sharding.is_equivalent_to(NamedSharding(mesh, PartitionSpec("member")), 3)
+
+
+def test_the_checksum_of_a_block_is_that_of_its_parts(here):
+    array = np.random.default_rng(0).integers(0, 256, (20, 3), np.uint8)
+    np.save("x.npy", array)
+    apart, whole = read_npy("x.npy", leave=0), read_npy("x.npy", leave=0)
+    processes.read_apart(apart, 3, 18, mesh_of_two("data"))
+    whole.block(3, 18)
+    places = [(3, 18)]
+    assert apart.checksums(places) == whole.checksums(places) != [0]
+    resumed = read_npy("x.npy", leave=0)
+    resumed.expect(places, whole.checksums(places) + np.uint32(1))
+    refused(lambda: processes.read_apart(resumed, 3, 18, mesh_of_two("data")), "rows 3 to 18")
 
 
 @pytest.mark.parametrize("index", [0, 1])
