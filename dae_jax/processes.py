@@ -181,7 +181,7 @@ def read_apart(
     ends = [min(start + each * i, stop) for i in range(mesh.size + 1)]
     checksums = np.zeros(mesh.size, np.uint32)
 
-    def part(index: tuple[slice, ...]) -> np.ndarray:
+    def part(index: Any) -> np.ndarray:
         i = (index[axis].start or 0) // each
         found = np.zeros((*some.shape[:axis], each, *some.shape[axis + 1 :]), some.dtype)
         if ends[i] < ends[i + 1]:
