@@ -588,7 +588,8 @@ def fit(
         return run(state, cost, part, own_key, turn.epoch, labelled, updates=short, **how)
 
     begun = start if isinstance(start, Part) else Part(start, 0, np.zeros(()))
-    turns = [plan(epoch) for epoch in range(begun.epoch, epochs)]
+    # one epoch at a time: a caller may ask for more than there will be
+    turns = itertools.chain.from_iterable(plan(epoch) for epoch in range(begun.epoch, epochs))
     return _reports(step, read, turns, state, begun, n_members, labelled)
 
 
@@ -720,7 +721,7 @@ def _check_labelled(labelled: PyTree, batch_size: int | None, axis: int) -> None
 def _reports(
     step: Callable[[State, PyTree, _Turn], tuple[State, PyTree]],
     read: Callable[[int], PyTree],
-    epochs: Sequence[Sequence[_Turn]],
+    turns: Iterator[_Turn],
     state: State,
     begun: Part,
     n_members: int | None,
@@ -730,12 +731,12 @@ def _reports(
 
     Of a sweep, the copies that pad its members are left out (see `_spread`).
     """
-    turns = [turn for epoch in epochs for turn in epoch]
-    turns = turns[begun.blocks :]
-    done = sum(turn.updates for epoch in epochs[:1] for turn in epoch[: begun.blocks])
+    done = sum(turn.updates for turn in itertools.islice(turns, begun.blocks))
     total, seconds = begun.total, begun.seconds
-    data = read(turns[0].block) if turns else None
-    for turn, following in itertools.zip_longest(turns, turns[1:]):
+    turn = next(turns, None)
+    data = None if turn is None else read(turn.block)
+    while turn is not None:
+        following = next(turns, None)
         began = time.perf_counter()
         state, results = step(state, data, turn)  # returns at once
         upcoming = data
@@ -758,7 +759,7 @@ def _reports(
         yield Report(turn.epoch + 1, cost, bool(np.all(finite)), seconds, own, part)
         if turn.last:
             total, done, seconds = np.zeros(()), 0, 0.0
-        data = upcoming
+        data, turn = upcoming, following
 
 
 def _check_finite_data(data: PyTree) -> None:

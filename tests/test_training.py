@@ -1,5 +1,7 @@
 """The loop: a scan equals a plain loop, and a sweep its members alone."""
 
+import itertools
+import sys
 from functools import partial
 
 import jax
@@ -887,11 +889,21 @@ def mean_distance(params, batch, key, power=2.0, inner=None):
     return jnp.mean(jnp.abs(distance if inner is None else inner(distance)) ** power)
 
 
-def fitted(cost=mean_distance, state=None, data=DATA, key=None, **how):
+def fitted(*args, **how):
+    return list(reports(*args, **how))
+
+
+def reports(cost=mean_distance, state=None, data=DATA, key=None, **how):
     state = training.start_state(jnp.zeros(V), SGD) if state is None else state
     key = jax.random.key(0) if key is None else key
     how = dict(optimizer=SGD, epochs=2, batch_size=10) | how
-    return list(training.fit(cost, state, data, key, **how))
+    return training.fit(cost, state, data, key, **how)
+
+
+@pytest.mark.parametrize("block_size", [None, 20])
+def test_training_can_be_broken_off_by_whoever_asks_for_the_reports(block_size):
+    begun = itertools.islice(reports(epochs=sys.maxsize, block_size=block_size), 2)
+    assert [r.cost for r in begun] == [r.cost for r in fitted(block_size=block_size)[:2]]
 
 
 def test_a_cost_is_any_function():
