@@ -9,6 +9,7 @@ precision: in single precision, rounding decides on which side of a rectifier's 
 benchmarks/README.md says how to read the table.
 """
 
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -163,6 +164,42 @@ def cost_torch(torch: Any, params: Sequence[Any]) -> Any:
     return loss
 
 
+def products() -> list[tuple[int, int, int]]:
+    """The matrix products of an update, as (rows, inner size, columns).
+
+    The three parts of a minibatch (with noise and labels, with noise, and clean) share those of the
+    encoder; the decoder has one part. Pixels have no gradient.
+    """
+    found = []
+    for below, units in itertools.pairwise(WIDTHS):
+        n = 3 * BATCH
+        found += [(n, below, units), (below, n, units)]
+        found += [(n, units, below)] if below != WIDTHS[0] else []
+        found += [(BATCH, units, below), (units, BATCH, below), (BATCH, below, units)]
+    return found
+
+
+def floor(folder: Path, batch: int, device: str, **_: Any) -> Epoch:
+    """An update's matrix products alone: NumPy's BLAS, or cuBLAS on a GPU."""
+    n_batches = len(np.load(folder / "images.npy", mmap_mode="r")) // batch
+    rng, product = np.random.default_rng(0), np.matmul
+    each: list[Any] = [
+        [rng.random(shape, np.float32) for shape in ((n, k), (k, m), (n, m))]
+        for n, k, m in products()
+    ]
+    if device == "cuda":
+        torch = contestants.load_torch(folder, batch, device)[0]
+        product, each = torch.mm, [[torch.from_numpy(a).cuda() for a in one] for one in each]
+
+    def epoch() -> None:
+        for _ in range(n_batches):
+            for a, b, out in each:
+                product(a, b, out=out)
+        float(each[-1][2][0, 0])  # waits for a GPU
+
+    return epoch
+
+
 def check(torch: Any, folder: Path, device: str) -> None:
     """Check that PyTorch computes the cost and the gradient of JAX, with the same noise."""
     x, labelled, labels, *noise = tensors(torch, folder / "check_batch.npz", device)
@@ -233,6 +270,7 @@ def main(argv: Sequence[str]) -> int:
             "dae_jax": how | {"contestant": "ladder_jax"},
             "PyTorch eager": how | {"contestant": "ladder_torch"},
             "torch.compile": how | {"contestant": "ladder_torch", "compiled": True},
+            "floor": how | {"contestant": "floor"},
         }
         rows = turns.measure(folder, 2 if settings.quick else 7, entries)
         report.numbers["ladder"] = rows
@@ -244,4 +282,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(turns.start(main, prepare, [ladder_jax, ladder_torch]))
+    sys.exit(turns.start(main, prepare, [ladder_jax, ladder_torch, floor]))
