@@ -226,25 +226,35 @@ def floor(folder: Path, batch: int, device: str, **_: Any) -> Epoch:
     W = np.load(folder / "W.npy")
     x = np.random.default_rng(0).random((batch, len(W)), np.float32)
     arrays: Any = W, x, x @ W, x.copy(), W.copy()
-    product: Any = np.matmul
+    torch = None
     if device == "cuda":
         torch = load_torch(folder, batch, device)[0]
-        product, arrays = torch.mm, [torch.from_numpy(array).cuda() for array in arrays]
+        arrays = [torch.from_numpy(array).cuda() for array in arrays]
     W, x, h, v, gradient = arrays
+    each = (x, W, h), (h, W.T, v), (v, W, h), (x.T, h, gradient), (v.T, h, gradient)
+    return products_alone(torch, each, n_batches)
+
+
+def products_alone(torch: Any, each: Sequence[tuple[Any, Any, Any]], n_batches: int) -> Epoch:
+    """An epoch of steps that are matrix products only.
+
+    Args:
+        torch: PyTorch, for arrays on a GPU; None for NumPy's.
+        each: The factors and the memory of each product.
+        n_batches: Steps of an epoch.
+    """
+    product = np.matmul if torch is None else torch.mm
 
     def step() -> None:
-        product(x, W, out=h)
-        product(h, W.T, out=v)
-        product(v, W, out=h)
-        product(x.T, h, out=gradient)
-        product(v.T, h, out=gradient)
+        for a, b, out in each:
+            product(a, b, out=out)
 
-    run = graphed(torch, step) if device == "cuda" else step
+    run = step if torch is None else graphed(torch, step)
 
     def epoch() -> None:
         for _ in range(n_batches):
             run()
-        float(gradient[0, 0])  # waits for a GPU
+        float(each[-1][2][0, 0])  # waits for a GPU
 
     return epoch
 

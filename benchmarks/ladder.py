@@ -182,22 +182,15 @@ def products() -> list[tuple[int, int, int]]:
 def floor(folder: Path, batch: int, device: str, **_: Any) -> Epoch:
     """An update's matrix products alone: NumPy's BLAS, or cuBLAS on a GPU."""
     n_batches = len(np.load(folder / "images.npy", mmap_mode="r")) // batch
-    rng, product = np.random.default_rng(0), np.matmul
+    rng, torch = np.random.default_rng(0), None
     each: list[Any] = [
         [rng.random(shape, np.float32) for shape in ((n, k), (k, m), (n, m))]
         for n, k, m in products()
     ]
     if device == "cuda":
         torch = contestants.load_torch(folder, batch, device)[0]
-        product, each = torch.mm, [[torch.from_numpy(a).cuda() for a in one] for one in each]
-
-    def epoch() -> None:
-        for _ in range(n_batches):
-            for a, b, out in each:
-                product(a, b, out=out)
-        float(each[-1][2][0, 0])  # waits for a GPU
-
-    return epoch
+        each = [[torch.from_numpy(a).cuda() for a in one] for one in each]
+    return contestants.products_alone(torch, each, n_batches)
 
 
 def check(torch: Any, folder: Path, device: str) -> None:

@@ -183,16 +183,15 @@ def read_apart(
 
     def part(index: Any) -> np.ndarray:
         i = (index[axis].start or 0) // each
-        found = np.zeros((*some.shape[:axis], each, *some.shape[axis + 1 :]), some.dtype)
+        found = np.zeros(some.shape_of(each), some.dtype)
         if ends[i] < ends[i + 1]:
             own = found[(*[slice(None)] * axis, slice(ends[i + 1] - ends[i]))]
             some.read_into(own, ends[i])
-            checksums[i] = crc32(own)
+            checksums[i] = crc32(own) if some.stored else 0
         return found.astype(jax.dtypes.canonicalize_dtype(found.dtype), copy=False)
 
-    shape = *some.shape[:axis], each * mesh.size, *some.shape[axis + 1 :]
     apart = NamedSharding(mesh, PartitionSpec(*[None] * axis, mesh.axis_names))
-    parts = jax.make_array_from_callback(shape, apart, part)
+    parts = jax.make_array_from_callback(some.shape_of(each * mesh.size), apart, part)
     if some.stored:
         if count() > 1:
             checksums = multihost_utils.process_allgather(checksums).sum(0)

@@ -12,7 +12,8 @@ import os
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache, reduce
+from operator import xor
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,11 @@ class Rows(ABC):
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """The rows from `start` up to `stop`, which are within their number."""
-        out = np.empty(self._of(stop - start), self.dtype)
+        out = np.empty(self.shape_of(stop - start), self.dtype)
         self.read_into(out, start)
         return out
 
-    def _of(self, n: int) -> tuple[int, ...]:
+    def shape_of(self, n: int) -> tuple[int, ...]:
         """The shape of so many rows."""
         return (*self.shape[: self.axis], n, *self.shape[self.axis + 1 :])
 
@@ -159,7 +160,7 @@ class Rows(ABC):
         Raises:
             InputError: It has changed, or cannot be read.
         """
-        out = np.empty(self._of(stop - start), self.dtype) if out is None else out
+        out = np.empty(self.shape_of(stop - start), self.dtype) if out is None else out
         self.read_into(out, start)
         if self.stored:
             self.check(start, stop, crc32(out))
@@ -446,9 +447,26 @@ def joined_crc32(parts: Iterable[tuple[int, int]]) -> int:
     """
     whole = 0
     for part, n_bytes in parts:
-        zeros = bytes(n_bytes)
-        whole = zlib.crc32(zeros, whole) ^ zlib.crc32(zeros) ^ part
+        whole = _sum_of(_behind_zeros(n_bytes), whole) ^ part
     return whole
+
+
+@lru_cache
+def _behind_zeros(n_bytes: int) -> list[int]:
+    """The bits of a CRC as they are behind so many zeros, found by halving the number of these."""
+    if n_bytes == 0:
+        return [1 << i for i in range(32)]
+    half = _behind_zeros(n_bytes // 2)
+    found = [_sum_of(half, bit) for bit in half]
+    if n_bytes % 2:
+        one = [zlib.crc32(b"\0", 1 << i) ^ zlib.crc32(b"\0") for i in range(32)]
+        found = [_sum_of(one, bit) for bit in found]
+    return found
+
+
+def _sum_of(bits: Sequence[int], crc: int) -> int:
+    """The sum, without carries, of what the bits of a CRC become."""
+    return reduce(xor, (bit for i, bit in enumerate(bits) if crc >> i & 1), 0)
 
 
 def blocks(n: int, batch_size: int, size: int | None) -> list[tuple[int, int]]:
@@ -501,7 +519,8 @@ class Reader:
         most = max(stop - start for start, stop in blocks)
         several = min(2, len(blocks))
         self._memory = [
-            [_aligned(rows._of(most), rows.dtype) for _ in range(several)] for rows in self._rows
+            [_aligned(rows.shape_of(most), rows.dtype) for _ in range(several)]
+            for rows in self._rows
         ]
 
     @property
@@ -514,7 +533,9 @@ class Reader:
         memory = iter(self._memory)
         cut = (slice(None),) * self._axis
         return [
-            array.block(start, stop, _beginning(next(memory), self._turn, array._of(stop - start)))
+            array.block(
+                start, stop, _beginning(next(memory), self._turn, array.shape_of(stop - start))
+            )
             if isinstance(array, Rows)
             else array[(*cut, slice(start, stop))]
             for array in self._data

@@ -573,14 +573,7 @@ def fit(
         left = whole if updates is None else min(whole, updates - epoch * whole)
         return _plan(epoch, blocks, batch_size, left, shuffled=bool(shuffle))
 
-    if mesh is None or processes.count() == 1:
-        leaves, structure = jax.tree.flatten(data)
-        reader = rows.Reader(leaves, blocks, axis)
-
-        def read(block: int) -> PyTree:
-            return place(jax.tree.unflatten(structure, reader.read(block)))
-    else:
-        read = partial(_read_apart, data, blocks, place=place, mesh=mesh, own_data=own_data)
+    read = _reader(data, blocks, axis, place, mesh)
 
     def step(state: State, part: PyTree, turn: _Turn) -> tuple[State, PyTree]:
         short = None if turn.whole else turn.updates
@@ -593,25 +586,26 @@ def fit(
     return _reports(step, read, turns, state, begun, n_members, labelled)
 
 
-def _read_apart(
+def _reader(
     data: PyTree,
     blocks: Sequence[tuple[int, int]],
-    block: int,
-    *,
+    axis: int,
     place: Callable[[PyTree], PyTree],
-    mesh: Mesh,
-    own_data: bool,
-) -> PyTree:
-    """A block on the devices of several processes, each of which reads a part of it."""
-    start, stop = blocks[block]
+    mesh: Mesh | None,
+) -> Callable[[int], PyTree]:
+    """A function that puts a block on the devices; each of several processes reads a part of it."""
+    if mesh is None or processes.count() == 1:
+        leaves, structure = jax.tree.flatten(data)
+        reader = rows.Reader(leaves, blocks, axis)
+        return lambda block: place(jax.tree.unflatten(structure, reader.read(block)))
 
-    def one(leaf: Any) -> Any:
+    def one(leaf: Any, start: int, stop: int) -> Any:
         if not isinstance(leaf, rows.Rows):
-            return place(leaf[:, start:stop] if own_data else leaf[start:stop])
-        members = _padded(leaf.shape[0], mesh) if own_data else None
+            return place(leaf[:, start:stop] if axis else leaf[start:stop])
+        members = _padded(leaf.shape[0], mesh) if axis else None
         return processes.read_apart(leaf, start, stop, mesh, members)
 
-    return jax.tree.map(one, data)
+    return lambda block: jax.tree.map(lambda leaf: one(leaf, *blocks[block]), data)
 
 
 class _Turn(NamedTuple):
