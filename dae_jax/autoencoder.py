@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Key, Real
+from jaxtyping import Array, ArrayLike, Float, Key, Real, Shaped
 
 from dae_jax import corruption, objectives
 from dae_jax.errors import InputError
@@ -188,7 +188,7 @@ def cost(
     x_tilde: Float[AnyArray, "batch visible"],
     objective: Literal["cross-entropy", "squared-error"] = "cross-entropy",
     decoder: Literal["sigmoid", "linear"] = "sigmoid",
-    observed: Bool[AnyArray, "batch visible"] | None = None,
+    weights: Shaped[AnyArray, "batch visible"] | None = None,
 ) -> Float[AnyArray, ""]:
     """The cost of reconstructing the clean `x` from its corrupted copy `x_tilde`.
 
@@ -199,14 +199,15 @@ def cost(
         objective: Equation (4), or the squared error.
         decoder: ``"sigmoid"`` is equation (2); ``"linear"`` leaves out its sigmoid, for inputs
             that are not in [0, 1] (Vincent et al. 2010, section 2.2), with the squared error only.
-        observed: Which entries of `x` count; all of them if None.
+        weights: Weight of each entry of `x` in the sum, at least 0, or whether it counts; all are 1
+            if None.
 
     Returns:
         A scalar: summed over the pixels, averaged over the minibatch.
     """
     a = decode_logits(params, encode(params, x_tilde))
     output = jax.nn.sigmoid if decoder == "sigmoid" else lambda a: a
-    return objectives.reconstruction(a, x, objective, output, observed)
+    return objectives.reconstruction(a, x, objective, output, weights)
 
 
 def denoising_cost(
@@ -220,10 +221,21 @@ def denoising_cost(
     objective: Literal["cross-entropy", "squared-error"] = "cross-entropy",
     decoder: Literal["sigmoid", "linear"] = "sigmoid",
     missing: bool = False,
+    emphasis: tuple[float | Array, float | Array] | None = None,
 ) -> Float[AnyArray, ""]:
-    """The cost that training minimises: scale the pixels, corrupt them anew, reconstruct them.
+    r"""The cost that training minimises: scale the pixels, corrupt them anew, reconstruct them.
 
-    Its nine parameters are a cost's three, and two numbers and four choices of code for
+    With emphasis :math:`(\alpha, \beta)`, entries that the noise has changed and others have
+    different weights (Vincent et al., JMLR 2010: "emphasis on corrupted dimensions"),
+
+    .. math::
+        \alpha \sum_{k \in J(\tilde x)} \ell(x_k, z_k)
+        + \beta \sum_{k \notin J(\tilde x)} \ell(x_k, z_k)
+
+    with the cross-entropy or the squared error of one entry as :math:`\ell`. A pixel that was 0
+    before it was masked is in :math:`J` too; of Gaussian noise, all are.
+
+    Its ten parameters are a cost's three, and three numbers and four choices of code for
     `training.bind`.
 
     Args:
@@ -236,14 +248,20 @@ def denoising_cost(
         objective: See `cost`, as for `decoder`.
         missing: Whether NaN in the batch stand for missing values: 0 at the input, as if they were
             masked, and left out of the cost.
+        emphasis: The weights of entries that the noise has changed, and of the others, at least 0;
+            None for 1 and 1.
     """
-    x, observed = pixels(batch, pixel_scale), None
-    if missing:
-        x, observed = fill(x), ~jnp.isnan(x)
+    x, weights = pixels(batch, pixel_scale), None
+    observed = ~jnp.isnan(x) if missing else None
+    x = fill(x) if missing else x
     x_tilde = corruption.corrupt(key, x, level, noise)
+    if emphasis is not None:
+        changed = corruption.changed(jax.random.clone(key), x, level, noise)
+        weights = jnp.where(changed, *(jnp.asarray(weight, x.dtype) for weight in emphasis))
     if observed is not None:
         x_tilde = jnp.where(observed, x_tilde, 0)
-    return cost(params, x, x_tilde, objective, decoder, observed)
+        weights = observed if weights is None else jnp.where(observed, weights, 0)
+    return cost(params, x, x_tilde, objective, decoder, weights)
 
 
 def fill(x: Float[AnyArray, "..."]) -> Float[Array, "..."]:

@@ -2,10 +2,11 @@ r"""Random changes of an input: the corruption of a dA, dropout, and shifts of i
 
 The corruption process :math:`\tilde x \sim q_D(\tilde x \mid x)` of a denoising autoencoder
 (Vincent, Larochelle, Lajoie, Bengio & Manzagol, "Stacked Denoising Autoencoders", JMLR 2010,
-section 3.3) changes an input whose clean copy is the target: `mask`, `gaussian`, `salt_and_pepper`,
-and, for tables, `swap`. Dropout (`drop`) removes units of a classifier; augmentation (`shift`)
-moves an image without changing its class. Every function takes a key, an input, and an amount,
-which may be traced. Use a key for one draw only: fold the epoch and the step into it.
+section 3.3) changes an input whose clean copy is the target: `mask`, `mask_count`, `gaussian`,
+`salt_and_pepper`, and, for tables, `swap`. Dropout (`drop`) removes units of a classifier;
+augmentation (`shift`) moves an image without changing its class. Every function takes a key, an
+input, and an amount, which may be traced. Use a key for one draw only: fold the epoch and the step
+into it.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, Real
+from jaxtyping import Array, Bool, Float, Int, Key, Real
 
 from dae_jax.errors import InputError
 from dae_jax.objectives import AnyArray
@@ -21,10 +22,12 @@ from dae_jax.objectives import AnyArray
 __all__ = [
     "NOISES",
     "Noise",
+    "changed",
     "corrupt",
     "drop",
     "gaussian",
     "mask",
+    "mask_count",
     "salt_and_pepper",
     "shift",
     "shifted",
@@ -59,6 +62,38 @@ def mask(
     _check_level(level)
     kept = jax.random.bernoulli(key, 1 - jnp.asarray(level), x.shape)
     return jnp.where(kept, x, jnp.zeros_like(x))
+
+
+def mask_count(
+    key: Key[Array, ""], x: Float[AnyArray, "... d"], level: float | Float[AnyArray, ""]
+) -> Float[Array, "... d"]:
+    r"""Masking noise of a fixed number: of each example, exactly :math:`\nu d` entries become zero.
+
+    Which ones is uniformly random, and the number is rounded to a whole one (Vincent et al., ICML
+    2008, section 2.3). `mask`, the tutorial's, masks :math:`\nu d` on average.
+
+    Args:
+        key: A JAX random key.
+        x: The clean input, whose last axis has the entries of an example.
+        level: The share :math:`\nu` of the entries that are set to zero, in [0, 1].
+
+    Returns:
+        The corrupted input, of `x`'s shape and dtype.
+
+    Raises:
+        InputError: As `mask` does.
+
+    >>> mask_count(jax.random.key(0), jnp.ones((3, 8)), 0.25).sum(axis=1).tolist()
+    [6.0, 6.0, 6.0]
+    """
+    _check_level(level)
+    x, d = jnp.asarray(x), x.shape[-1]
+    bits, index = d.bit_length(), jnp.arange(d, dtype=jnp.uint32)
+    # Random numbers that differ from each other, since their last bits are those of the index.
+    drawn = (jax.random.bits(key, x.shape, jnp.uint32) >> bits << bits) | index
+    count = jnp.rint(jnp.asarray(level) * d).astype(int)
+    first_kept = jnp.sort(drawn, axis=-1)[..., jnp.minimum(count, d - 1), None]
+    return jnp.where((drawn >= first_kept) & (count < d), x, jnp.zeros_like(x))
 
 
 def gaussian(
@@ -148,6 +183,7 @@ Noise = Callable[..., Array]
 """A corruption process: ``noise(key, x, level)`` gives a corrupted copy of x."""
 NOISES: dict[str, Noise] = {
     "masking": mask,
+    "masking-count": mask_count,
     "gaussian": gaussian,
     "salt-and-pepper": salt_and_pepper,
     "swap": swap,
@@ -180,6 +216,29 @@ def corrupt(
             raise InputError("noise", expected=expected, got=noise)
         noise = NOISES[noise]
     return noise(key, x, level)
+
+
+def changed(
+    key: Key[Array, ""],
+    x: Float[AnyArray, "rows columns"],
+    level: float | Float[AnyArray, ""] | None,
+    noise: str | Noise = "masking",
+) -> Bool[Array, "rows columns"]:
+    r"""The entries :math:`J(\tilde x)` that `corrupt` replaces, with the same key.
+
+    An entry that is replaced by its own value, such as a 0 that is masked, is one of them. Which
+    ones are replaced must not depend on their values, as it does not in `NOISES`.
+
+    Args:
+        key: See `corrupt`, as for the following arguments.
+        x: A minibatch of rows.
+
+    >>> changed(jax.random.key(0), jnp.zeros((1, 4)), 1.0).tolist()
+    [[True, True, True, True]]
+    """
+    # Values that differ between rows, and from the 0 and 1 of salt and pepper, show replacements.
+    probe = jnp.broadcast_to(2 + jnp.arange(len(x), dtype=x.dtype)[:, None], x.shape)
+    return corrupt(key, probe, level, noise) != probe
 
 
 def drop(

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Shaped
 
 __all__ = [
     "OBJECTIVES",
@@ -37,7 +37,7 @@ def reconstruction(
     x: Float[AnyArray, "batch pixels"],
     objective: str = "cross-entropy",
     output: Callable[..., Any] = jax.nn.sigmoid,
-    observed: Bool[AnyArray, "batch pixels"] | None = None,
+    weights: Shaped[AnyArray, "batch pixels"] | None = None,
 ) -> jax.Array:
     """The cost of a reconstruction, by the name of the objective.
 
@@ -47,20 +47,21 @@ def reconstruction(
         objective: ``"cross-entropy"``, which always reads the logits through a sigmoid, or
             ``"squared-error"``.
         output: The output function, for the squared error.
-        observed: Which entries of `x` count; all of them if None.
+        weights: Weight of each entry in the sum, at least 0, or whether it counts; all are 1
+            if None.
 
     Returns:
         A scalar; see `cross_entropy` and `squared_error`.
     """
     if objective == "cross-entropy":
-        return cross_entropy(logits, x, observed)
-    return squared_error(output(logits), x, observed)
+        return cross_entropy(logits, x, weights)
+    return squared_error(output(logits), x, weights)
 
 
 def cross_entropy(
     logits: Float[AnyArray, "batch pixels"],
     x: Float[AnyArray, "batch pixels"],
-    observed: Bool[AnyArray, "batch pixels"] | None = None,
+    weights: Shaped[AnyArray, "batch pixels"] | None = None,
 ) -> jax.Array:
     r"""The cross-entropy of the reconstruction, the tutorial's equation (4), from its logits.
 
@@ -74,7 +75,8 @@ def cross_entropy(
     Args:
         logits: The decoder's activations `a` before the sigmoid.
         x: The clean images, in [0, 1].
-        observed: Which entries of `x` count; all of them if None.
+        weights: Weight of each entry in the sum, at least 0, or whether it counts; all are 1
+            if None.
 
     Returns:
         A scalar, in nats per image.
@@ -85,20 +87,21 @@ def cross_entropy(
     # log(1 + e) instead of the log1p(e) of jax.nn.softplus: it is off by less than 1e-7 per pixel,
     # is cheaper on a CPU, and its gradient needs no second exponential.
     softplus = jnp.maximum(logits, 0) + jnp.log(1 + jnp.exp(-jnp.abs(logits)))
-    return jnp.mean(jnp.sum(_of(observed, softplus - x * logits), axis=1))
+    return jnp.mean(jnp.sum(_weighted(weights, softplus - x * logits), axis=1))
 
 
 def squared_error(
     z: Float[AnyArray, "batch pixels"],
     x: Float[AnyArray, "batch pixels"],
-    observed: Bool[AnyArray, "batch pixels"] | None = None,
+    weights: Shaped[AnyArray, "batch pixels"] | None = None,
 ) -> jax.Array:
     r"""The squared error of the reconstruction, :math:`L_2(x, z) = \sum_k (x_k - z_k)^2`.
 
     Args:
         z: The reconstructions.
         x: The clean images, in any range that the decoder can reach.
-        observed: Which entries of `x` count; all of them if None.
+        weights: Weight of each entry in the sum, at least 0, or whether it counts; all are 1
+            if None.
 
     Returns:
         A scalar, in squared units of `x` per image.
@@ -106,14 +109,13 @@ def squared_error(
     >>> float(squared_error(jnp.zeros((3, 4)), jnp.ones((3, 4))))
     4.0
     """
-    return jnp.mean(jnp.sum(_of(observed, jnp.square(z - x)), axis=1))
+    return jnp.mean(jnp.sum(_weighted(weights, jnp.square(z - x)), axis=1))
 
 
-def _of(
-    observed: Bool[AnyArray, "batch pixels"] | None, terms: Float[AnyArray, "batch pixels"]
+def _weighted(
+    weights: Shaped[AnyArray, "batch pixels"] | None, terms: Float[AnyArray, "batch pixels"]
 ) -> Float[AnyArray, "batch pixels"]:
-    """The terms of the entries that count, and 0 for the others."""
-    return terms if observed is None else jnp.where(observed, terms, 0)
+    return terms if weights is None else jnp.asarray(weights, terms.dtype) * terms
 
 
 def l1(h: Float[AnyArray, "batch units"]) -> jax.Array:

@@ -194,6 +194,32 @@ def test_missing_values_are_masked_at_the_input_and_left_out_of_the_cost(objecti
     assert float(got) == pytest.approx(terms[~GAPS].sum() / N, rel=1e-5)
 
 
+@pytest.mark.parametrize("noise", ["masking", "salt-and-pepper", "gaussian"])
+@pytest.mark.parametrize("objective", ["cross-entropy", "squared-error"])
+def test_emphasis_weights_the_entries_that_the_noise_changes(noise, objective):
+    def cost(emphasis, batch=X, missing=False):
+        return float(
+            ae.denoising_cost(
+                *(PARAMS, batch, jax.random.key(0)),
+                **{"level": 0.4, "noise": noise, "objective": objective},
+                **{"emphasis": emphasis, "missing": missing},
+            )
+        )
+
+    x_tilde = np.asarray(corruption.corrupt(jax.random.key(0), jnp.asarray(X), 0.4, noise))
+    changed = np.asarray(corruption.changed(jax.random.key(0), jnp.asarray(X), 0.4, noise))
+    W, b, c = (np.asarray(p, np.float64) for p in PARAMS)
+    x, z = np.asarray(X, np.float64), sigmoid(sigmoid(x_tilde @ W + b) @ W.T + c)
+    terms = -(x * np.log(z) + (1 - x) * np.log(1 - z))
+    terms = terms if objective == "cross-entropy" else (x - z) ** 2
+    expected = (3 * terms[changed].sum() + 0.5 * terms[~changed].sum()) / N
+    assert cost((3, 0.5)) == pytest.approx(expected, rel=1e-5)
+    assert cost((1, 1)) == pytest.approx(cost(None), rel=1e-6)
+    assert changed.all() if noise == "gaussian" else 0.2 < changed.mean() < 0.6
+    gaps = np.where(GAPS, np.nan, X).astype(np.float32)
+    assert cost((0, 0), gaps, True) == 0 < cost((1, 0), gaps, True) < cost((1, 2), gaps, True) + 1
+
+
 def test_without_missing_values_the_cost_is_the_same_to_the_bit():
     def cost(missing):
         return ae.denoising_cost(PARAMS, X, jax.random.key(0), level=0.3, missing=missing)

@@ -21,6 +21,32 @@ def test_masking_zeroes_its_share_of_the_pixels_and_rescales_none(level):
     assert abs((out == 0).mean() - level) < 5 * sigma
 
 
+@pytest.mark.parametrize("d", [1, 7, 784, 5000])
+@pytest.mark.parametrize("level", [0.0, 0.1, 0.25, 1.0])
+def test_masking_by_count_zeroes_exactly_its_number_of_entries_of_each_image(d, level):
+    out = np.asarray(corruption.mask_count(key(), jnp.full((20, d), 0.25), level))
+    assert set(np.unique(out)) <= {np.float32(0), np.float32(0.25)}
+    assert set((out == 0).sum(axis=1)) == {np.rint(level * d)}
+
+
+def test_masking_by_count_masks_every_entry_and_every_pair_as_often():
+    masked = np.asarray(corruption.mask_count(key(), jnp.ones((20_000, 8)), 0.25) == 0, float)
+    counts = masked.T @ masked  # of 8 entries 2 are masked: 28 pairs, all equally likely
+    expected = np.where(np.eye(8), 1 / 4, 1 / 28) * len(masked)
+    assert (np.abs(counts - expected) < 5 * np.sqrt(expected)).all()
+
+
+@pytest.mark.parametrize("noise", corruption.NOISES)
+def test_the_entries_that_a_noise_changes_are_known(noise):
+    x = jnp.asarray(np.random.default_rng(0).uniform(0.1, 0.9, (50, 200)), jnp.float32)
+    for level in (0.0, 0.3):
+        changed = corruption.changed(key(), x, level, noise)
+        np.testing.assert_array_equal(changed, corruption.corrupt(key(), x, level, noise) != x)
+    blank = jnp.zeros_like(x)  # what is masked has no trace in the values
+    np.testing.assert_array_equal(corruption.changed(key(), blank, 0.3, noise), changed)
+    assert not corruption.changed(key(), x, None, noise).any()
+
+
 def test_masking_is_independent_between_pixels_and_between_images():
     masked = np.asarray(corruption.mask(key(), X, 0.3) == 0, float)
     for a, b in ((masked[:, 1:], masked[:, :-1]), (masked[1:], masked[:-1])):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dae_jax import rows
-from dae_jax.datasets import mnist, tables
+from dae_jax.datasets import mnist, tables, variations
 from dae_jax.datasets.arrays import (
     IDX_NAMES,
     find_idx,
@@ -49,8 +49,8 @@ __all__ = [
     "load_whole",
 ]
 
-NAMES = ("mnist", "mnist-sample", "digits")
-"""Data sets that `load` knows by name."""
+NAMES = ("mnist", "mnist-sample", "digits", *variations.NAMES)
+"""Data sets that `load` knows by name; for the last ones, see `variations`."""
 LARGE = 1 << 30
 """The bytes of training images from which on they are trained on in blocks, by default, and no more
 than `HELD_OUT` are held out for each of validation and testing."""
@@ -238,7 +238,7 @@ def from_array(
 def has_fixed_split(name_or_path: str | os.PathLike) -> bool:
     """Whether a data set has validation images of its own, so that none can be drawn."""
     pickled = re.search(_PICKLE, str(name_or_path).lower()) and not os.path.isdir(name_or_path)
-    return bool(pickled) or name_or_path in ("mnist", "mnist-sample")
+    return bool(pickled) or name_or_path in ("mnist", "mnist-sample", *variations.NAMES)
 
 
 def load_default(
@@ -338,6 +338,9 @@ def _load(
         name, source = re.sub(_ENDING, "", path.resolve().name), str(path)
     elif name == "digits":
         parts, source = _digits()
+    elif name in variations.NAMES:
+        _refuse_fraction(valid_fraction, name)
+        name, source, parts, class_names, notices = variations.read(name)
     else:
         _refuse_fraction(valid_fraction, name)
         parts, source = mnist.read_mnist() if name == "mnist" else mnist.read_sample()
@@ -422,7 +425,10 @@ def _read_path(path: Path, given: str, leave: float) -> _Parts:
     if not given or not os.path.exists(path):
         near = difflib.get_close_matches(given, NAMES, 1)
         do = f"did you mean {near[0]}?" if near else "check the path"
-        raise InputError("data", expected=f"{', '.join(NAMES)} or a path", got=repr(given), do=do)
+        varied = given.startswith(variations.PREFIX)
+        names = [name for name in NAMES if name.startswith(variations.PREFIX) == varied]
+        expected = f"{', '.join(names)} or a path"
+        raise InputError("data", expected=expected, got=repr(given), do=do)
     name = path.name.lower()
     if path.is_dir() and find_idx(path):
         keys = dict(zip(IDX_NAMES, ("x_train", "y_train", "x_test", "y_test"), strict=True))

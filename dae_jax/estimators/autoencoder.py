@@ -34,6 +34,8 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ro
         n_components: Number of hidden units.
         corruption: Level in [0, 1] or, for Gaussian noise, standard deviation.
         noise: A name in `corruption.NOISES`, or a function ``noise(key, x, level)``.
+        emphasis: Weights in the loss of values that the noise has changed, and of the others; None
+            for 1 and 1.
         loss: ``"cross-entropy"``, ``"squared-error"`` or ``"auto"``: the first if the decoder is a
             sigmoid.
         decoder: ``"sigmoid"``, for values in [0, 1], ``"linear"``, or ``"auto"``: by the values.
@@ -74,6 +76,7 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ro
         *,
         corruption=0.3,
         noise="masking",
+        emphasis=None,
         loss="auto",
         decoder="auto",
         tied=True,
@@ -93,6 +96,7 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ro
         self.n_components = n_components
         self.corruption = corruption
         self.noise = noise
+        self.emphasis = emphasis
         self.loss = loss
         self.decoder = decoder
         self.tied = tied
@@ -226,6 +230,7 @@ class DenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ro
             objective=self.loss_,
             decoder=self.decoder_,
             missing=bool(np.isnan(X).any()),
+            emphasis=self.emphasis,
         )
         best, first = None, self._epochs
         if self.early_stopping and held_out:

@@ -31,6 +31,7 @@ class _Stack(Rows):
     hidden_layer_sizes: Any
     corruption: Any
     noise: Any
+    emphasis: Any
     solver: Any
     batch_size: Any
     shuffle: Any
@@ -63,6 +64,7 @@ class _Stack(Rows):
                 objective="squared-error" if linear else "cross-entropy",
                 decoder=decoder,
                 missing=missing and not k,
+                emphasis=self.emphasis,
             )
             learnt = rows.learn(
                 cost,
@@ -96,6 +98,7 @@ class StackedDenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMi
         corruption: Level in [0, 1] or, for Gaussian noise, standard deviation: one for all layers,
             or one for each.
         noise: A name in `corruption.NOISES`, or a function ``noise(key, x, level)``.
+        emphasis: See `DenoisingAutoencoder`.
         standardize: Whether each column is brought to mean 0 and variance 1 first, which `denoise`
             and `inverse_transform` undo; ``"auto"``: if not all values are in [0, 1].
         solver: ``"sgd"``, ``"momentum"``, ``"adam"`` or another optimiser of Optax.
@@ -126,6 +129,7 @@ class StackedDenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMi
         *,
         corruption=0.3,
         noise="masking",
+        emphasis=None,
         standardize="auto",
         solver="adam",
         learning_rate_init=None,
@@ -138,6 +142,7 @@ class StackedDenoisingAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMi
         self.hidden_layer_sizes = hidden_layer_sizes
         self.corruption = corruption
         self.noise = noise
+        self.emphasis = emphasis
         self.standardize = standardize
         self.solver = solver
         self.learning_rate_init = learning_rate_init
@@ -206,6 +211,7 @@ class StackedDenoisingClassifier(LabelledRows, _Stack):
         corruption: Level in [0, 1] or, for Gaussian noise, standard deviation: one for all layers,
             or one for each.
         noise: A name in `corruption.NOISES`, or a function ``noise(key, x, level)``.
+        emphasis: See `DenoisingAutoencoder`.
         standardize: Whether each column is brought to mean 0 and variance 1 first; ``"auto"``: if
             not all values are in [0, 1].
         solver: ``"sgd"``, ``"momentum"``, ``"adam"`` or another optimiser of Optax.
@@ -256,6 +262,7 @@ class StackedDenoisingClassifier(LabelledRows, _Stack):
         unlabelled=-1,
         corruption=0.3,
         noise="masking",
+        emphasis=None,
         standardize="auto",
         solver="adam",
         pretrain_learning_rate_init=None,
@@ -275,6 +282,7 @@ class StackedDenoisingClassifier(LabelledRows, _Stack):
         self.unlabelled = unlabelled
         self.corruption = corruption
         self.noise = noise
+        self.emphasis = emphasis
         self.standardize = standardize
         self.solver = solver
         self.pretrain_learning_rate_init = pretrain_learning_rate_init

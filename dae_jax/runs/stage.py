@@ -228,6 +228,7 @@ def denoising_cost(
         objective=how.cost,
         decoder=how.decoder,
         missing=missing,
+        emphasis=how.emphasis,
     )
 
 

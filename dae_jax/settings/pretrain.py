@@ -86,7 +86,13 @@ class Pretraining:
     ] = ()
     """Levels in [0, 1] or, for Gaussian noise, standard deviations."""
     noise: Annotated[tuple[Noise, ...], arg(metavar="NAME [NAME ...]")] = ("masking",)
-    """Kind of noise on the inputs of a layer: masking, gaussian, salt-and-pepper or swap."""
+    """Kind of noise on the inputs of a layer: masking, masking-count, gaussian, salt-and-pepper or
+    swap."""
+    emphasis: Annotated[
+        tuple[float, float] | None,
+        arg(metavar="CHANGED OTHERS", help_behavior_hint="(default: 1 1)"),
+    ] = field(default=None, metadata={"since": "0.2.0"})
+    """Weights in the cost of inputs that the noise has changed, and of the others, everywhere."""
     cost: Annotated[tuple[Objective, ...], arg(metavar="NAME [NAME ...]")] = ("cross-entropy",)
     """Cost that a layer minimises: cross-entropy or squared-error."""
     decoder: Annotated[tuple[Decoder, ...], arg(metavar="NAME [NAME ...]")] = ("sigmoid",)
@@ -125,7 +131,8 @@ class Pretraining:
         """Check the number of values of each setting, and their ranges."""
         for part in fields(self):
             value = getattr(self, part.name)
-            if not isinstance(value, tuple) or len(value) in (1, n_layers):
+            by_layer = isinstance(value, tuple) and part.name != "emphasis"
+            if not by_layer or len(value) in (1, n_layers):
                 continue
             if part.name in _BY_LAYERS_OR_DATA and not value:
                 continue
@@ -135,6 +142,7 @@ class Pretraining:
                 got=f"{len(value)} ({shared.in_words(value)})" if value else "none",
             )
         shared.check_levels(self.corruption)
+        shared.check_emphasis(self.emphasis)
         for k in range(n_layers):
             cost, decoder = _of_layer(self.cost, k), _of_layer(self.decoder, k)
             check_objective(cost, decoder, f"--cost cross-entropy (layer {k + 1})")
@@ -363,6 +371,7 @@ class Settings:
             noise=_of_layer(p.noise, k),
             cost=_of_layer(p.cost, k),
             decoder=_of_layer(p.decoder, k),
+            emphasis=p.emphasis,
             pretrain_epochs=_of_layer(p.pretrain_epochs, k),
             pretrain_learning_rate=_of_layer(p.pretrain_learning_rate, k),
             pretrain_optimizer=p.pretrain_optimizer,

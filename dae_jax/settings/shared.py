@@ -31,6 +31,7 @@ __all__ = [
     "check_above_0",
     "check_count",
     "check_data",
+    "check_emphasis",
     "check_levels",
     "check_machine",
     "check_run_dir",
@@ -48,7 +49,7 @@ __all__ = [
     "to_json",
 ]
 
-Noise = Literal["masking", "gaussian", "salt-and-pepper", "swap"]
+Noise = Literal["masking", "masking-count", "gaussian", "salt-and-pepper", "swap"]
 Objective = Literal["cross-entropy", "squared-error"]
 Decoder = Literal["sigmoid", "linear"]
 Optimizer = Literal["sgd", "momentum", "adam"]
@@ -78,9 +79,9 @@ class Data:
             help_behavior_hint="(default: mnist if it can be downloaded, otherwise mnist-sample)",
         ),
     ] = None
-    """mnist, mnist-sample, digits, or a path: a folder of IDX files or of images, a .csv file with
-    the columns file and label, .npz, .npy or the tutorial's mnist.pkl.gz; or a table of numbers, a
-    .csv or .parquet file."""
+    """mnist, mnist-sample, digits, variations-rot or another of its kind, or a path: a folder of
+    IDX files or of images, a .csv file with the columns file and label, .npz, .npy or the
+    tutorial's mnist.pkl.gz; or a table of numbers, a .csv or .parquet file."""
     valid_fraction: Annotated[
         float | None, arg(metavar="SHARE", help_behavior_hint="(default: 0.1)")
     ] = None
@@ -162,6 +163,7 @@ class Denoising:
     noise: Noise
     cost: Objective
     decoder: Decoder
+    emphasis: tuple[float, float] | None = field(default=None, kw_only=True)
 
 
 def default_rate(optimizer: str, decoder: str, n_hidden: int) -> float:
@@ -228,6 +230,15 @@ def check_levels(levels: Sequence[float]) -> None:
     for level in levels:
         if not 0 <= level <= 1:
             raise InputError("--corruption", expected="levels in [0, 1]", got=level)
+
+
+def check_emphasis(emphasis: tuple[float, float] | None) -> None:
+    """Check the two weights of `Denoising.emphasis`: at least 0, and not both 0."""
+    if emphasis is None:
+        return
+    if not all(math.isfinite(weight) and weight >= 0 for weight in emphasis) or not any(emphasis):
+        expected = "two numbers of at least 0, not both 0"
+        raise InputError("--emphasis", expected=expected, got=in_words(emphasis))
 
 
 def check_count(name: str, value: int) -> None:

@@ -59,7 +59,13 @@ class Corruption:
     """Levels in [0, 1]: the probability that a pixel is masked or, for Gaussian noise, its standard
     deviation in units of the scaled pixels. Several levels train in one compiled program."""
     noise: Noise = "masking"
-    """Kind of noise. Swap replaces a pixel by the same one of another image in the minibatch."""
+    """Kind of noise. Masking-count masks the same number of pixels in each image; swap replaces a
+    pixel by the same one of another image in the minibatch."""
+    emphasis: Annotated[
+        tuple[float, float] | None,
+        arg(metavar="CHANGED OTHERS", help_behavior_hint="(default: 1 1)"),
+    ] = field(default=None, metadata={"since": "0.2.0"})
+    """Weights in the cost of pixels that the noise has changed, and of the others."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,7 @@ class Settings:
         assert cost is not None and decoder is not None
         seeds = range(self.training.seed, self.training.seed + self.training.seeds)
         return [
-            (Denoising(level, noise, cost, decoder), seed)
+            (Denoising(level, noise, cost, decoder, emphasis=self.corruption.emphasis), seed)
             for level in self.corruption.corruption
             for seed in seeds
         ]
@@ -230,6 +236,7 @@ class Settings:
         if not levels:
             raise InputError("--corruption", expected="at least one level in [0, 1]", got="none")
         shared.check_levels(levels)
+        shared.check_emphasis(self.corruption.emphasis)
         if len(set(levels)) < len(levels):
             got = shared.in_words(levels)
             raise InputError("--corruption", expected="different levels", got=got)
