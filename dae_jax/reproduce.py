@@ -8,6 +8,7 @@ if __name__ == "__main__":  # first, so that Ctrl-C during the imports is one li
     sys.exit(cli())
 
 import difflib
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,12 +26,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "main"]
 
+VARIATIONS = "variations"
+SAMPLE = "mnist-sample"
+
 
 @dataclass(frozen=True)
 class Settings:
     """Reproduce the experiments of the articles behind this project.
 
-    Without a name, list them: what, published, measured, verdict, time.
+    Without a name, list them: what, published, measured, verdict, time. One of them, variations,
+    is the table of Vincent et al. (2008): many classifiers on data sets that are made to be hard.
     """
 
     prog: ClassVar[str] = "python -m dae_jax.reproduce"
@@ -62,6 +67,24 @@ class Settings:
     """Number of epochs of all models, to try something out: published numbers do not apply then."""
     epoch_sheets: bool = False
     """Write a sheet of 10 x 10 reconstructions of test images after each epoch, in epochs/."""
+    sets: Annotated[
+        tuple[str, ...],
+        arg(metavar="NAME [NAME ...]", help_behavior_hint="(default: the five made as published)"),
+    ] = ()
+    """Data sets of variations: basic, rot, bg-rand, rect and convex; or bg-img, rect-img and
+    bg-img-rot, which have own backgrounds."""
+    levels: Annotated[
+        tuple[float, ...] | None,
+        arg(metavar="LEVEL [LEVEL ...]", help_behavior_hint="(default: 0 0.1 0.25 0.4)"),
+    ] = None
+    """Levels of masking of variations, to try something out; 0 has to be one of them."""
+    widths: Annotated[
+        tuple[int, ...] | None,
+        arg(metavar="INT [INT ...]", help_behavior_hint="(default: 500 1000)"),
+    ] = None
+    """Units of each layer of variations, to try something out."""
+    resume: bool = True
+    """Whether to go on with an interrupted run of the same declaration."""
     output_dir: Annotated[str, arg(metavar="PATH")] = "results"
     """Folder for the reports and figures, with one folder per experiment."""
     table: Annotated[str | None, arg(metavar="PATH", help_behavior_hint="(default: none)")] = None
@@ -82,23 +105,92 @@ def main(argv: Sequence[str]) -> int:
     settings = shared.parse(Settings, argv)
     _check(settings)
 
-    from dae_jax.experiments import reports
+    from dae_jax.experiments import reports, variations_table
     from dae_jax.experiments.catalogue import EXPERIMENTS
 
     for name in settings.names:
-        _check_name(name, list(EXPERIMENTS))
+        _check_name(name, [*EXPERIMENTS, VARIATIONS])
     folder = Path(settings.output_dir)
     if settings.table is not None:
         reports.put_table(Path(settings.table), EXPERIMENTS, folder)
-        return reports.check(EXPERIMENTS, folder) if settings.check else 0
-    chosen = list(EXPERIMENTS) if settings.all else list(dict.fromkeys(settings.names))
-    if not chosen:
-        report = reports.check if settings.check else reports.show
-        return report(EXPERIMENTS, folder)
+        variations_table.put_table(Path(settings.table), folder / VARIATIONS)
+        return _checked(folder) if settings.check else 0
+    names = [*EXPERIMENTS, VARIATIONS] if settings.all else list(dict.fromkeys(settings.names))
+    if not names:
+        return _checked(folder) if settings.check else reports.show(EXPERIMENTS, folder)
+    chosen = [name for name in names if name != VARIATIONS]
+    if VARIATIONS in names:
+        _check_variations(settings)
     declared = {name: EXPERIMENTS[name] for name in chosen}
-    most = max(len(experiment.seeds) for experiment in declared.values())
+    most = max((len(experiment.seeds) for experiment in declared.values()), default=1)
     console.set_up_jax("float32", settings.seeds or most)
-    return _run(declared, settings)
+    status = _run(declared, settings) if declared else 0
+    return _vary(settings) or status if VARIATIONS in names else status
+
+
+def _check_variations(settings: Settings) -> None:
+    """Check the settings of variations, before anything is made.
+
+    Raises:
+        InputError: A set that does not exist, a grid that cannot be tried, or a setting that is of
+            other experiments.
+    """
+    from dae_jax.experiments import variations
+
+    variations.check_sets(settings.sets)
+    if settings.seeds is not None:
+        raise InputError(
+            "--seeds", expected="none with variations, which has one", got=settings.seeds
+        )
+    for name in settings.sets or variations.DEFAULT:
+        variations.grid_of(name, settings.levels, settings.widths, settings.epochs)
+    if settings.data.data not in (None, "mnist", SAMPLE):
+        raise InputError(
+            "--data",
+            expected=f"none, or {SAMPLE} for smaller sets",
+            got=settings.data.data,
+            do="leave it out: the sets are made from MNIST",
+        )
+
+
+def _vary(settings: Settings) -> int:
+    """Run the experiment on all sets; returns the exit status."""
+    from dae_jax.experiments import variations
+    from dae_jax.runs.run import claim
+
+    sample = settings.data.data == SAMPLE
+    parts = [VARIATIONS, *([SAMPLE] if sample else [])]
+    given = {"levels": settings.levels, "widths": settings.widths, "epochs": settings.epochs}
+    tried = {name: value for name, value in given.items() if value is not None}
+    for name, value in tried.items():
+        parts += [name, *shared.in_words(value).split()]
+    folder = Path(settings.output_dir, "-".join(parts))
+    own = claim(folder)
+    try:
+        for name in dict.fromkeys(settings.sets or variations.DEFAULT):
+            grid = variations.grid_of(name, **tried)
+            flags = [f"--{flag} {shared.in_words(value)}" for flag, value in tried.items()]
+            flags += [f"--data {SAMPLE}"] if sample else []
+            command = " ".join([Settings.prog, VARIATIONS, "--sets", name, *flags])
+            if not variations.run(
+                name, grid, folder, command, sample=sample, resume=settings.resume
+            ):
+                return 130
+    finally:
+        own.give_back()
+    print(f"{folder}/report.json")
+    return 0
+
+
+def _checked(folder: Path) -> int:
+    """Check all existing reports; returns the exit status."""
+    from dae_jax.experiments import reports, variations_table
+    from dae_jax.experiments.catalogue import EXPERIMENTS
+
+    faults = variations_table.faults(folder / VARIATIONS)
+    status = reports.check(EXPERIMENTS, folder)
+    print(*faults, sep="\n", end="\n" if faults else "")
+    return 1 if faults else status
 
 
 def _run(chosen: "dict[str, Experiment]", settings: Settings) -> int:
@@ -117,6 +209,8 @@ def _run(chosen: "dict[str, Experiment]", settings: Settings) -> int:
         epochs, sheets = settings.epochs, settings.epoch_sheets
         experiment.published_applies(declared, dataset, epochs)  # checked before anything is made
         own = claim(folder)
+        if not settings.resume:
+            shutil.rmtree(folder / "training", ignore_errors=True)
         try:
             report = experiment.run(name, declared, dataset, folder, command, epochs, sheets)
         finally:

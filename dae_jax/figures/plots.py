@@ -36,6 +36,7 @@ __all__ = [
     "labelled_filters",
     "labelled_sheet",
     "learning_curves",
+    "lines",
     "save",
     "scatter",
 ]
@@ -436,6 +437,30 @@ def curves(values: Mapping[str, ArrayLike], label: str, title: str, legend: str 
         some = f"the first {MOST_NAMES} of {n}" if n > MOST_NAMES else ""
         words = ", ".join(filter(None, (legend, some)))
         axes.legend(title=words, frameon=False, ncols=-(-min(n, MOST_NAMES) // 10))
+    return figure
+
+
+@_plainly
+def lines(
+    values: Mapping[str, Mapping[float, float]], across: str, label: str, title: str
+) -> "Figure":
+    """A quantity over another one, one line per name.
+
+    Args:
+        values: By name, the quantity at each value of the other one.
+        across: The other one and its unit, as written on the horizontal axis.
+        label: The quantity and its unit, as written on the vertical axis.
+        title: The title of the figure.
+    """
+    figure = _figure(6.4, 4)
+    axes = figure.subplots()
+    for i, (name, points) in enumerate(values.items()):
+        at = sorted(points)
+        axes.plot(at, [points[x] for x in at], label=name, **_look(i), **_marks(at))
+    axes.set(xlabel=across, ylabel=label, title=title)
+    axes.set_xticks(sorted({x for points in values.values() for x in points}))
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(frameon=False)
     return figure
 
 

@@ -1,0 +1,97 @@
+"""The table of ``reproduce variations`` in Markdown, and its check."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dae_jax.experiments.grid import ARMS
+from dae_jax.experiments.variations import NAME, PUBLISHED, Published, read, stale
+from dae_jax.files import write_whole
+
+__all__ = ["MARKS", "faults", "in_markdown", "put_table"]
+
+MARKS = (
+    "<!-- variations: made by python -m dae_jax.reproduce --table README.md -->",
+    "<!-- end of variations -->",
+)
+"""The lines of a Markdown file between which the table is written, if it has them."""
+TITLES = {
+    "svm": "SVM, RBF kernel",
+    "SAA-3": "SAA-3, no noise",
+    "SdA-3": "SdA-3, noise",
+    "random": "without pretraining",
+    "rectifiers": "ReLU, Adam, dropout",
+}
+LEVEL = 0.05  # of McNemar's test
+
+
+def put_table(path: Path, folder: Path) -> None:
+    """Write the table between its two marks in a Markdown file, if it has them.
+
+    Args:
+        path: The file, which is there.
+        folder: That of the report.
+    """
+    begin, end = MARKS
+    text = path.read_text(encoding="utf-8")
+    if text.count(begin) != 1 or text.count(end) != 1:
+        return
+    before, rest = text.split(begin)
+    write_whole(path, f"{before}{begin}\n{in_markdown(read(folder))}{end}{rest.split(end)[1]}")
+
+
+def in_markdown(sets: Mapping[str, Any]) -> str:
+    """Each set's test errors above the published ones, and what noise and pretraining save."""
+    if not sets:
+        return "\nNot measured yet.\n\n"
+    head = ["set", *TITLES.values(), "DBN-3"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for name, report in sets.items():
+        rows = {row["arm"]: row for row in report["rows"]}
+        title = f"**{name}**" + (", own backgrounds" if report["own_backgrounds"] else "")
+        lines.append(f"| {title} | {' | '.join(_measured(rows[arm]) for arm in TITLES)} | |")
+        published = [_published(PUBLISHED[name].get(arm)) for arm in (*TITLES, "DBN-3")]
+        lines.append(f"| published | {' | '.join(published)} |")
+    saved = [f"| set | {' | '.join(_pair(pair) for pair in PAIRS)} |", "|" + "---|" * 6]
+    for name, report in sets.items():
+        found = {(d["arm"], d["against"]): d for d in report["differences"]}
+        saved.append(f"| {name} | {' | '.join(_saves(found[pair]) for pair in PAIRS)} |")
+    return "\n" + "\n".join(lines) + "\n\n" + "\n".join(saved) + "\n\n"
+
+
+PAIRS = [("SdA-3", arm) for arm in ARMS if arm != "SdA-3"] + [("SAA-3", "random")]
+
+
+def _pair(pair: Sequence[str]) -> str:
+    return f"{pair[0]} instead of {pair[1]}"
+
+
+def _measured(row: Mapping[str, Any]) -> str:
+    half = 50 * (row["interval"][1] - row["interval"][0])
+    level = row["choices"].get("level")
+    words = f"{100 * row['test_error']:.2f} (± {half:.2f})"
+    return f"{words}, {100 * level:g} %" if level else words
+
+
+def _published(published: Published | None) -> str:
+    if published is None:
+        return ""
+    level = "" if published.level is None else f", {100 * published.level:g} %"
+    return f"{published.error:.2f} (± {published.half:.2f}){level} [{published.mark}]"
+
+
+def _saves(difference: Mapping[str, Any]) -> str:
+    """Points of error saved, in bold if McNemar's test finds a difference."""
+    half = 50 * (difference["interval"][1] - difference["interval"][0])
+    words = f"{100 * difference['saves']:+.2f} (± {half:.2f})"
+    return f"**{words}**" if difference["mcnemar"]["p"] < LEVEL else words
+
+
+def faults(folder: Path) -> list[str]:
+    """A line for each set whose report is of another grid than the one that is declared today."""
+    return [
+        f"{NAME}, {name}: the report is of another grid than declared today; "
+        f"run python -m dae_jax.reproduce {NAME} --sets {name}"
+        for name, report in read(folder).items()
+        if stale(name, report)
+    ]
