@@ -255,30 +255,35 @@ def photographs() -> list[np.ndarray]:
 
 
 def patches(
-    rng: RandomState, n: int, pictures: list[np.ndarray], least_deviation: float = 10.0
+    rng: RandomState,
+    n: int,
+    pictures: list[np.ndarray],
+    least_deviation: float = 10.0,
+    side: int = SIDE,
 ) -> np.ndarray:
-    """Draw patches of 28 x 28 pixels: a photograph, and a place in it, at even odds.
+    """Draw square patches: a photograph, and a place in it, at even odds.
 
     Args:
         rng: A generator.
         n: Their number.
-        pictures: Grey photographs, (h, w), uint8.
+        pictures: Grey photographs, (h, w), of one type.
         least_deviation: Patches with a smaller standard deviation are drawn again, as those of
             little texture are in the paper.
+        side: In pixels.
 
     Returns:
-        (n, 28, 28), uint8.
+        (n, side, side), of the photographs' type.
     """
-    drawn = np.empty((n, SIDE, SIDE), np.uint8)
+    drawn = np.empty((n, side, side), pictures[0].dtype)
     wanted = np.arange(n)
     while len(wanted):
         which = rng.randint(0, len(pictures), len(wanted))
         places = rng.uniform(size=(len(wanted), 2))
         for i, k, place in zip(wanted, which, places, strict=True):
             picture = pictures[k]
-            top, left = (place * (np.array(picture.shape) - SIDE + 1)).astype(int)
-            drawn[i] = picture[top : top + SIDE, left : left + SIDE]
-        flat = drawn[wanted].reshape(len(wanted), PIXELS)
+            top, left = (place * (np.array(picture.shape) - side + 1)).astype(int)
+            drawn[i] = picture[top : top + side, left : left + side]
+        flat = drawn[wanted].reshape(len(wanted), -1)
         wanted = wanted[flat.std(axis=1) < least_deviation]
     return drawn
 

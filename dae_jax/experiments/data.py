@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from dae_jax import autoencoder
-from dae_jax.datasets import Dataset, Split, checks
+from dae_jax.datasets import Dataset, Split, checks, variations
 from dae_jax.errors import InputError
 
-__all__ = ["Images", "Part", "Prepared", "prepare"]
+__all__ = ["Images", "Part", "Patches", "Prepared", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,16 @@ class Images:
     batches_of: int = 1
     """A batch size: the source leaves out the last validation and test images, which do not fill
     a batch."""
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Patches of our own photographs instead of the images of a data set."""
+
+    side: int = 12
+    train: int = 50_000
+    held_out: int = 10_000
+    seed: int = 0
 
 
 class Part(NamedTuple):
@@ -67,13 +77,15 @@ class Prepared:
         return int(self.train.labels.max()) + 1
 
 
-def prepare(dataset: Dataset, how: Images) -> Prepared:
-    """Prepare a data set for an experiment.
+def prepare(dataset: Dataset, how: Images | Patches) -> Prepared:
+    """Prepare a data set for an experiment; for `Patches`, those instead.
 
     Raises:
         InputError: Images of another size than MNIST's, for which the experiments are declared;
             images without labels; or pixels outside [0, 1] after scaling.
     """
+    if isinstance(how, Patches):
+        return _patches(how)
     if dataset.image_shape != (28, 28):
         raise InputError(
             f"images of {dataset.name}",
@@ -126,6 +138,40 @@ def prepare(dataset: Dataset, how: Images) -> Prepared:
         mean,  # type: ignore[arg-type]
         deviation,  # type: ignore[arg-type]
     )
+
+
+def _patches(how: Patches) -> Prepared:
+    """Patches of whitened photographs, with mean 0 and standard deviation 1 over all of them."""
+    pictures = [whitened(picture) for picture in variations.photographs()]
+    rng, n = np.random.RandomState(how.seed), how.train + how.held_out
+    drawn = variations.patches(rng, n, pictures, 0.0, how.side).reshape(n, -1)
+    x = np.float32((drawn - drawn.mean()) / drawn.std())
+    train, held_out = (Part(part, np.zeros(len(part), int)) for part in np.split(x, [how.train]))
+    # shown in grey, with three standard deviations on either side
+    grey = {"mean": 0.5, "deviation": 1 / 6}
+    shape = how.side, how.side
+    return Prepared("own photographs", shape, train.x, 1.0, train, held_out, held_out, **grey)
+
+
+def whitened(picture: np.ndarray, cutoff: float = 0.8) -> np.ndarray:
+    r"""A photograph whose spectrum is flat, but for the highest frequencies, which are left out.
+
+    .. math:: R(f) = f \exp(-(f / f_0)^4)
+
+    the filter of Olshausen & Field (Nature 1996), since the amplitudes of natural images fall as
+    :math:`1 / f`.
+
+    Args:
+        picture: (h, w).
+        cutoff: :math:`f_0` as a share of the highest frequency of a row of pixels.
+
+    Returns:
+        (h, w), float32, with standard deviation 1.
+    """
+    f = np.hypot(*np.meshgrid(*map(np.fft.fftfreq, picture.shape), indexing="ij"))
+    f0 = cutoff / 2  # cycles per pixel
+    flat = np.fft.ifft2(np.fft.fft2(picture) * f * np.exp(-((f / f0) ** 4))).real
+    return np.asarray(flat / flat.std(), np.float32)
 
 
 def _whole_batches(part: Split, size: int) -> Split:

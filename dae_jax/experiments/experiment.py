@@ -18,7 +18,7 @@ from dae_jax import __version__, console, figures
 from dae_jax.datasets import Dataset
 from dae_jax.experiments import pictures
 from dae_jax.experiments.claims import Claim, check_seeds, judged
-from dae_jax.experiments.data import Images, Prepared, prepare
+from dae_jax.experiments.data import Images, Patches, Prepared, prepare
 from dae_jax.experiments.measures import Measure, Outcome
 from dae_jax.experiments.models import Fitted, Model, Setup, slug
 from dae_jax.experiments.pictures import Picture
@@ -46,7 +46,7 @@ class Experiment:
     measures: tuple[Measure, ...]
     pictures: Mapping[str, Picture]
     claims: tuple[Claim, ...]
-    images: Images = field(default_factory=Images)
+    images: Images | Patches = field(default_factory=Images)
     seeds: tuple[int, ...] = (1, 2, 3)
     note: str = ""
 

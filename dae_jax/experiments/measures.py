@@ -31,11 +31,14 @@ __all__ = [
     "image_error",
     "jacobian_norm",
     "local_filters",
+    "localised_filters",
     "neighbours",
     "noisy",
     "pixel_error",
     "principal_angle",
     "ratio",
+    "regenerated",
+    "regenerations",
     "restoration",
     "saturation",
     "silhouette",
@@ -299,6 +302,68 @@ def local_filters(*names: str) -> Measure:
         weights = {name: outcome.models[name].params.encoder[0].W for name in names}
         local = {name: evaluation.locality(W, shape) > 0.5 for name, W in weights.items()}
         return {f"{name}: local filters": float(share.mean()) for name, share in local.items()}
+
+    return measure
+
+
+def regenerated(model: Fitted, codes: np.ndarray, seed: int) -> np.ndarray:
+    r"""Images drawn from the top-layer codes of an unrolled stack, (images, pixels), in [0, 1].
+
+    The units of a code in (0, 1) are drawn as :math:`\mathrm{Bernoulli}(h)`, and so are those of
+    each layer below, from the activations that the layer above gives; the pixels are the last
+    activations (as Vincent et al. regenerate digits, JMLR 2010, section 6).
+
+    Args:
+        model: An autoencoder of sigmoid units.
+        codes: (images, units).
+        seed: Of the draws.
+    """
+    rng, y = np.random.default_rng(seed), codes
+    for W, b in map(np.asarray, model.params.decoder):
+        drawn = (rng.uniform(size=y.shape) < y).astype(np.float32)
+        y = 1 / (1 + np.exp(-(drawn @ W + b)))
+    return y
+
+
+@_named
+def localised_filters(*names: str) -> Measure:
+    """The share of filters with 70 % of their energy in a window of half the image's side.
+
+    For patches, which show edges as long as themselves; see `evaluation.locality`.
+    """
+
+    def measure(outcome: Outcome) -> Numbers:
+        shape = outcome.data.image_shape
+        assert shape is not None
+        weights = {name: outcome.models[name].params.encoder[0].W for name in names}
+        share = {name: evaluation.locality(W, shape, 0.5) > 0.7 for name, W in weights.items()}
+        return {f"{name}: localised filters": float(own.mean()) for name, own in share.items()}
+
+    return measure
+
+
+@_named
+def regenerations(*names: str, n: int = 1000) -> Measure:
+    """Test images regenerated from their codes: how many keep their class, and how they vary.
+
+    The class is that of 10 nearest neighbours among the training images; the variation is the root
+    mean squared difference of the pixels between two regenerations of an image.
+    """
+
+    def measure(outcome: Outcome) -> Numbers:
+        from sklearn.neighbors import KNeighborsClassifier
+
+        train, test = outcome.data.train, outcome.data.test
+        knn = KNeighborsClassifier(NEIGHBOURS, n_jobs=-1).fit(train.x, train.labels)
+        numbers = {}
+        for name in names:
+            model = outcome.models[name]
+            codes = model.encode(test.x[:n])
+            one, other = (regenerated(model, codes, 2 * outcome.seed + i) for i in range(2))
+            same = np.mean(knn.predict(one) == test.labels[:n])
+            numbers[f"{name}: regenerated digits of the same class"] = float(same)
+            numbers[f"{name}: variation of regenerated digits"] = _mean_square(one - other) ** 0.5
+        return numbers
 
     return measure
 

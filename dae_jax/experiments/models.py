@@ -35,6 +35,7 @@ __all__ = [
     "Fitted",
     "Model",
     "Network",
+    "Pretrained",
     "Recipe",
     "Setup",
     "Stack",
@@ -298,11 +299,11 @@ class Autoencoder:
             best = [member(watch.params, i) for i in range(len(first))]
             history = history._replace(params=best)
         return [
-            replace(self._fitted(params), costs=costs, valid=valid)
+            replace(self.fitted(params), costs=costs, valid=valid)
             for params, costs, valid in zip(*history, strict=True)
         ]
 
-    def _fitted(self, params: deep.Params) -> Fitted:
+    def fitted(self, params: deep.Params) -> Fitted:
         """The functions of a model with these parameters."""
         encode = partial(deep.encode, architecture=self.architecture)
         decode = partial(deep.decode, architecture=self.architecture)
@@ -315,7 +316,7 @@ class Autoencoder:
     def _show(
         self, show: Callable[[str, int, Fitted], None], name: str, epoch: int, params: deep.Params
     ) -> None:
-        show(name, epoch, self._fitted(params))
+        show(name, epoch, self.fitted(params))
 
     def cost(self, pixel_scale: float) -> Callable[..., Any]:
         """The cost, with the terms of this model."""
@@ -432,6 +433,20 @@ class Stack:
             pairs = zip(history.params, inputs, strict=True)
             data = np.stack([evaluation.apply(encode, params, x, scale) for params, x in pairs])
         return layers
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A stack as it is after pretraining, unrolled into an autoencoder."""
+
+    architecture: Architecture
+    stack: Stack
+
+    def train(self, setup: Setup, name: str) -> list[Fitted]:
+        """Pretrain; returns one `Fitted` per seed."""
+        whole = Autoencoder(self.architecture, self.stack.recipe)
+        stacks = self.stack.train(setup, name, self.architecture)
+        return [whole.fitted(deep.unroll(layers)) for layers in stacks]
 
 
 @dataclass(frozen=True)

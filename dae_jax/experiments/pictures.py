@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from dae_jax import figures
+from dae_jax.experiments import measures
 from dae_jax.experiments.measures import POINTS, Outcome, noisy
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "loss_curves",
     "mistakes",
     "reconstructions",
+    "regenerated",
     "restored",
     "same_units",
     "scatter",
@@ -97,6 +99,26 @@ def _rows(
     classes = [str(k) for k in getattr(outcome.data, part).labels[:n]]
     title = f"{title}, {outcome.data.name}"
     return plots.labelled_sheet(drawn, title, ("", list(rows)), ("class", classes), "pixel")
+
+
+def regenerated(name: str, n: int = 9) -> Picture:
+    """A test image of each class, and n images drawn from its code; see `measures.regenerated`."""
+
+    def draw(outcome: Outcome) -> "Figure":
+        from dae_jax.figures import plots
+
+        test, model = outcome.data.test, outcome.models[name]
+        classes = list(range(int(test.labels.max()) + 1))
+        x = test.x[[int(np.argmax(test.labels == k)) for k in classes]]
+        codes = model.encode(x)
+        columns = [x, *(measures.regenerated(model, codes, i) for i in range(n))]
+        sheet = _sheet(outcome, np.stack(columns, axis=1).reshape(-1, x.shape[1]), (len(x), n + 1))
+        titles = ["original", *map(str, range(1, n + 1))]
+        title = f"Test images, and draws from their codes in the model {name}, {outcome.data.name}"
+        rows = "class", list(map(str, classes))
+        return plots.labelled_sheet(sheet, title, rows, ("draw", titles), "pixel")
+
+    return draw
 
 
 def sheet(of: str, n: int = 10) -> Picture:
