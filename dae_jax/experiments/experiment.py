@@ -124,7 +124,7 @@ def run(
     ]
     numbers = _numbers(experiment.measures, outcomes)
     about = {"dae_jax": __version__, "experiment": name, "seed": outcomes[0].seed}
-    _draw(experiment.pictures, outcomes[0], folder, about | {"data": dataset.name})
+    _draw(experiment.pictures, outcomes[0], folder, about | {"data": data.name})
     report = {
         "version": VERSION,
         "experiment": name,
@@ -132,7 +132,7 @@ def run(
         "source": experiment.source,
         "note": experiment.note,
         "command": command,
-        "data": {"name": dataset.name, "train": len(data.images), "test": len(data.test.x)},
+        "data": {"name": data.name, "train": len(data.images), "test": len(data.test.x)},
         "published_applies": applies,
         "declaration": declares,
         "fingerprint": fingerprint(declares),
@@ -160,12 +160,13 @@ def run(
 
 
 def published_applies(experiment: Experiment, dataset: Dataset, epochs: int | None) -> bool:
-    """Whether the published numbers apply to a run: on MNIST, with the declared epochs.
+    """Whether the published numbers apply to a run: on the declared data, for the declared epochs.
 
     Raises:
         InputError: They do, and a claim's interval would be of one seed.
     """
-    applies = dataset.name == "mnist" and epochs is None
+    as_declared = dataset.name == "mnist" or isinstance(experiment.images, Patches)
+    applies = as_declared and epochs is None
     if applies:
         check_seeds(experiment.claims, experiment.seeds)
     return applies

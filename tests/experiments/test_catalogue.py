@@ -15,6 +15,7 @@ from dae_jax.deep import Architecture
 from dae_jax.experiments import catalogue, claims, data, measures, models, reports
 from dae_jax.experiments.catalogue import EXPERIMENTS
 from dae_jax.experiments.claims import Improved, Reproduced, Shown, judged
+from dae_jax.experiments.data import Patches
 from dae_jax.experiments.experiment import VERSION, declaration, declared, fingerprint
 from dae_jax.experiments.ladder import Ladder
 from dae_jax.experiments.models import Autoencoder, Chosen, Finetuned, Model, Network, slug
@@ -287,6 +288,10 @@ def test_the_committed_report_is_of_mnist_and_of_todays_declaration(committed, n
     assert committed["declaration"] == declaration(experiment)
     assert committed["fingerprint"] == fingerprint(committed["declaration"])
     images = experiment.images
+    if isinstance(images, Patches):
+        expected = {"name": "own photographs", "train": images.train, "test": images.held_out}
+        assert committed["data"] == expected
+        return
     n_train = (60_000 if images.with_valid else 50_000) - images.skip
     n_test = 10_000 // images.batches_of * images.batches_of
     assert committed["data"] == {"name": "mnist", "train": n_train, "test": n_test}
