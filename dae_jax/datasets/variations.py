@@ -70,7 +70,7 @@ PHOTOGRAPHS = (
 
 
 class Recipe(NamedTuple):
-    """What a data set is made of, and the sizes of its parts."""
+    """The making of a data set: the sizes of its parts, its classes, its backgrounds."""
 
     sizes: tuple[int, int, int]
     class_names: tuple[str, ...] = DIGITS

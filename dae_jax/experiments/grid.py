@@ -45,7 +45,7 @@ SCALE = 255.0
 
 @dataclass(frozen=True)
 class Grid:
-    """What is tried on each set."""
+    """The settings that are tried on each set."""
 
     levels: tuple[float, ...] = (0.0, 0.1, 0.25, 0.4)
     """Shares of the inputs of every layer that are masked, exactly so many (`mask_count`)."""
@@ -92,7 +92,7 @@ class Trial:
 
     arm: str
     choices: dict[str, float]
-    """What was tried, by its names."""
+    """The values of its settings, by their names."""
     valid_error: float  # a share in [0, 1]
     best_epoch: int  # 0 if there are none
     program: str  # the folder of the best of the program's members

@@ -42,7 +42,7 @@ NAME = "variations"
 DEFAULT = ("basic", "rot", "bg-rand", "rect", "convex")
 """The sets that can be made as published; the others have own backgrounds."""
 GRIDS = {name: Grid() for name in SETS} | {"rot": Grid(depths=(1, 2, 3))}
-"""What is tried on each set, as it was declared before the first test error was seen. The depths of
+"""The grid of each set, as it was declared before the first test error was seen. The depths of
 ``rot`` are for a figure."""
 VERSION = 1
 REPORT = "report.json"
@@ -176,7 +176,7 @@ def run(
 
     Args:
         name: One of `SETS`.
-        grid: What is tried.
+        grid: Its grid.
         folder: That of the report and its figures; finished trials are kept in it until the set is.
         command: The command, for the record.
         sample: Whether to use the sample of MNIST, where a set is made of digits.
