@@ -31,12 +31,12 @@ class Settings:
 
     run: Positional[Annotated[str, arg(metavar="RUN")]] = tyro.MISSING
     """The run directory of the model, or its .safetensors file."""
-    to: Annotated[Literal["onnx", "stablehlo", "torch"], arg(metavar="onnx|stablehlo|torch")] = (
-        tyro.MISSING
-    )
+    to: Annotated[
+        Literal["onnx", "stablehlo", "torch", "web"], arg(metavar="onnx|stablehlo|torch|web")
+    ] = tyro.MISSING
     """ONNX, for onnxruntime and others; StableHLO, for jax.export; or a program of torch.export.
     Images (n, pixels) go in, as in training; the probabilities of a classifier come out, or the
-    codes and reconstructions of a dA."""
+    codes and reconstructions of a dA. Web: a dA's weights in 10 bits, for a page."""
     out: Annotated[str, arg(metavar="FILE")] = tyro.MISSING
     """The file."""
     debug: bool = False
@@ -56,6 +56,9 @@ def main(argv: Sequence[str]) -> None:
 
     model = saved.load(saved.find(settings.run, saved.CLASSIFIER, saved.DA))
     path = files.write_whole(settings.out, exporting.FORMATS[settings.to](model))
+    if settings.to == "web":
+        print(f"{path}  {path.stat().st_size / 1e3:,.0f} kB: weights of 10 bits")
+        return
     images = f"images (n, {model.card.pixels}) of {exporting.input_type(model)}"
     outputs = " and ".join(exporting.outputs(model))
     print(f"{path}  {path.stat().st_size / 1e3:,.0f} kB: {images} to {outputs}")
