@@ -48,7 +48,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
-myst_enable_extensions = ["amsmath", "dollarmath"]
+myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
 nb_execution_mode = "cache"
@@ -77,6 +77,7 @@ html_title = "dae_jax"
 html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_theme_options = {"navigation_with_keys": True}
 pygments_dark_style = "monokai"
 
 # Warnings of imported libraries matter to the tests, not to the site.

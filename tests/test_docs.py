@@ -4,11 +4,14 @@ import ast
 import importlib
 import importlib.util
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import dae_jax
+from dae_jax.experiments import reports
+from dae_jax.experiments.catalogue import EXPERIMENTS
 from helpers import ROOT
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -125,6 +128,17 @@ def test_no_docstring_begins_with_what(path):
         and isinstance(node.value.value, str)
     ]
     assert not [text for text in strings if re.match(r"\s*what\b", text, re.IGNORECASE)]
+
+
+def test_the_first_page_counts_the_verdicts_of_the_committed_reports():
+    existing = reports.read(EXPERIMENTS, ROOT / "results")
+    verdicts = Counter(
+        row.verdict for row in reports.rows(EXPERIMENTS, existing) if row.claim.kind == "reproduced"
+    )
+    text = " ".join((ROOT / "docs" / "index.md").read_text().split())
+    assert f"Of [{verdicts.total()} published numbers](results.md)" in text
+    words = "{agrees} agree with ours, {better} of ours is better and {worse} are worse"
+    assert words.format(**verdicts) in text
 
 
 def test_the_glossary_links_to_names_that_exist():
