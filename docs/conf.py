@@ -32,6 +32,7 @@ from sphinx.util.typing import stringify_annotation
 import dae_jax
 
 sys.path.insert(0, os.path.dirname(__file__))
+import formulas
 import reference_pages
 
 project = "dae_jax"
@@ -44,12 +45,16 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.githubpages",
-    "sphinx.ext.mathjax",
+    "formulas" if formulas.package() else "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
+if formulas.package():
+    html_math_renderer = "katex"
+else:
+    print("KaTeX cannot be had from npm: formulas are drawn by MathJax, from its own server")
 
 nb_execution_mode = "cache"
 # Outputs are valid only for the same size and the same package.
