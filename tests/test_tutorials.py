@@ -25,6 +25,10 @@ def test_the_page_runs(page, tmp_path, monkeypatch):
         notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     )
     client.execute()  # raises the first exception of a cell
+    for cell in notebook.cells:
+        drawn = any("image/png" in out.get("data", ()) for out in cell.get("outputs", ()))
+        described = "alt" in cell.metadata.get("mystnb", {}).get("image", {})
+        assert drawn == described, f"a figure without a description:\n{cell.source}"
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", ())]
     warnings = [out.text for out in outputs if out.get("name") == "stderr"]
     assert not warnings, warnings
