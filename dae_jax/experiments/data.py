@@ -10,7 +10,7 @@ from dae_jax import autoencoder
 from dae_jax.datasets import Dataset, Split, checks, variations
 from dae_jax.errors import InputError
 
-__all__ = ["Images", "Part", "Patches", "Prepared", "prepare"]
+__all__ = ["Images", "Part", "Patches", "Prepared", "prepare", "whitened"]
 
 
 @dataclass(frozen=True)

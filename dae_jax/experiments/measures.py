@@ -14,7 +14,7 @@ from typing import ParamSpec
 import jax
 import numpy as np
 
-from dae_jax import evaluation
+from dae_jax import deep, evaluation
 from dae_jax.errors import InputError, require
 from dae_jax.experiments.data import Prepared
 from dae_jax.experiments.models import Fitted
@@ -318,10 +318,12 @@ def regenerated(model: Fitted, codes: np.ndarray, seed: int) -> np.ndarray:
         codes: (images, units).
         seed: Of the draws.
     """
+    from scipy.special import expit
+
     rng, y = np.random.default_rng(seed), codes
-    for W, b in map(np.asarray, model.params.decoder):
+    for layer in deep.decoder_layers(model.params):
         drawn = (rng.uniform(size=y.shape) < y).astype(np.float32)
-        y = 1 / (1 + np.exp(-(drawn @ W + b)))
+        y = expit(drawn @ np.asarray(layer.W) + np.asarray(layer.b))
     return y
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dae_jax import datasets
-from dae_jax.experiments.data import Images, prepare
+from dae_jax.experiments.data import Images, Patches, prepare, whitened
 from helpers import refused
 
 
@@ -71,3 +71,25 @@ def test_images_of_another_size_are_refused():
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 def test_pixels_outside_the_unit_interval_are_refused(dataset, scale):
     refused(lambda: prepare(dataset, Images(pixel_scale=scale)), "values in [0, 1]")
+
+
+def test_patches_are_those_of_whitened_photographs(dataset):
+    pytest.importorskip("skimage")
+    prepared = prepare(dataset, Patches(side=8, train=50, held_out=20))
+    assert prepared.name == "own photographs" and prepared.image_shape == (8, 8)
+    assert prepared.images.shape == (50, 64) and prepared.test.x.shape == (20, 64)
+    both = np.concatenate([prepared.images, prepared.test.x])
+    assert abs(both.mean()) < 1e-5 and both.std() == pytest.approx(1, abs=1e-5)
+    again = prepare(dataset, Patches(side=8, train=50, held_out=20))
+    np.testing.assert_array_equal(prepared.images, again.images)
+
+
+def test_whitening_makes_the_spectrum_of_a_natural_image_flat():
+    rng = np.random.default_rng(0)
+    f = np.hypot(*np.meshgrid(np.fft.fftfreq(256), np.fft.fftfreq(256), indexing="ij"))
+    noise = np.fft.fft2(rng.normal(size=(256, 256)))
+    natural = np.fft.ifft2(noise / np.maximum(f, 1 / 256)).real  # amplitudes fall as 1 / f
+    power = np.abs(np.fft.fft2(whitened(natural))) ** 2
+    bands = [power[(low < f) & (f < low + 0.05)].mean() for low in (0.02, 0.07, 0.12)]
+    np.testing.assert_allclose(bands / np.mean(bands), 1, atol=0.1)
+    assert power[f > 0.45].mean() < 0.2 * np.mean(bands)

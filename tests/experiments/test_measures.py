@@ -12,6 +12,7 @@ from dae_jax.deep import Architecture
 from dae_jax.experiments import measures
 from dae_jax.experiments.measures import Outcome
 from dae_jax.experiments.models import Fitted
+from dae_jax.stacked import Layer
 from helpers import refused
 
 
@@ -251,8 +252,11 @@ def test_a_measure_is_named_by_the_call_that_made_it_with_its_defaults(call):
     assert eval(call, vars(measures)).__name__ == NAMED[call]
 
 
+HELPERS = ("noisy", "regenerated")
+
+
 @pytest.mark.parametrize(
-    "name", [name for name in measures.__all__ if name[0].islower() and name != "noisy"]
+    "name", [name for name in measures.__all__ if name[0].islower() and name not in HELPERS]
 )
 def test_every_measure_is_named_with_its_arguments(name):
     """Otherwise a declaration would not change with them."""
@@ -271,3 +275,42 @@ def test_every_measure_is_named_with_its_arguments(name):
     assert named("a").startswith(f"{name}(") and "'a'" in named("a")
     assert named("a") != named("other")
     assert all(repr(argument) in named("a") for argument in beside)
+
+
+def test_regenerated_images_are_drawn_layer_by_layer_from_the_code():
+    rng = np.random.default_rng(0)
+    layers = [
+        Layer(rng.normal(size=shape), rng.normal(size=shape[1])) for shape in ((3, 4), (4, 2))
+    ]
+    model = Fitted(deep.Untied((), tuple(layers)))
+    sigmoid = lambda a: 1 / (1 + np.exp(-a))  # noqa: E731
+    # a code of 0 and 1 leaves nothing to draw in the top layer, and the mean below is known
+    code = np.array([[1.0, 0.0, 1.0]])
+    below = sigmoid(code @ layers[0].W + layers[0].b)[0]
+    expected = np.zeros(2)
+    for units in np.ndindex(*[2] * 4):
+        probability = np.prod(np.where(units, below, 1 - below))
+        expected += probability * sigmoid(np.array(units) @ layers[1].W + layers[1].b)
+    drawn = measures.regenerated(model, np.repeat(code, 20_000, axis=0), seed=1)
+    assert drawn.shape == (20_000, 2)
+    np.testing.assert_allclose(drawn.mean(axis=0), expected, atol=5 * 0.5 / np.sqrt(20_000))
+    again = measures.regenerated(model, np.repeat(code, 20_000, axis=0), seed=1)
+    np.testing.assert_array_equal(drawn, again)
+
+
+def test_regenerations_that_copy_their_image_keep_its_class_and_do_not_vary(outcome, monkeypatch):
+    copy = Fitted(None, encode=lambda x: x)
+    monkeypatch.setattr(measures, "regenerated", lambda model, codes, seed: codes)
+    found = measures.regenerations("copy")(replace(outcome, models={"copy": copy}))
+    assert found["copy: regenerated digits of the same class"] > 0.5  # of nearest neighbours
+    assert found["copy: variation of regenerated digits"] == 0
+
+
+def test_a_filter_in_one_corner_is_localised_and_noise_is_not(outcome):
+    corner, rng = np.zeros((12, 12)), np.random.default_rng(0)
+    corner[:5, :5] = rng.normal(size=(5, 5))
+    W = np.stack([corner.ravel(), rng.normal(size=144)], axis=1)
+    model = Fitted(deep.Tied((Layer(W, np.zeros(2)),), ()))
+    data = replace(outcome.data, image_shape=(12, 12))
+    found = measures.localised_filters("it")(replace(outcome, data=data, models={"it": model}))
+    assert found == {"it: localised filters": 0.5}

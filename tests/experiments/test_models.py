@@ -20,6 +20,7 @@ from dae_jax.experiments.models import (
     Finetuned,
     Model,
     Network,
+    Pretrained,
     Recipe,
     Setup,
     Stack,
@@ -649,3 +650,15 @@ def test_divergence_is_one_line(dataset):
 def test_an_objective_that_does_not_fit_the_output_is_refused(setup):
     model = Autoencoder(Architecture((784, 5), output="linear"), ONE_EPOCH)
     refused(lambda: model.train(setup, "it"), "cross-entropy", "sigmoid")
+
+
+def test_a_pretrained_stack_is_unrolled_as_it_is(setup):
+    architecture = Architecture((784, 6, 4))
+    stack = Stack(Recipe(1, 50, "sgd", shuffle=False), (0.1, 0.1), 0.25)
+    fitted = Pretrained(architecture, stack).train(setup, "whole")
+    layers = stack.train(setup, "whole", architecture)
+    x = setup.data.test.x[:7]
+    for one, own in zip(fitted, layers, strict=True):
+        expected = deep.reconstruct(deep.unroll(own), x, architecture)
+        np.testing.assert_allclose(one.reconstruct(x), expected, rtol=1e-5, atol=1e-6)
+        assert one.encode(x).shape == (7, 4)

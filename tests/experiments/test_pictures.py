@@ -121,3 +121,10 @@ def test_the_plane_of_tsne_is_the_measured_one(outcome):
     expected = outcome.tsne["pca"]
     assert points.shape == expected.shape
     np.testing.assert_allclose(np.sort(points, axis=0), np.sort(expected, axis=0), rtol=1e-6)
+
+
+def test_regenerated_digits_stand_beside_an_image_of_each_class(outcome):
+    from matplotlib.figure import Figure
+
+    drawn = pictures.regenerated("one", n=3)(outcome)
+    assert isinstance(drawn, Figure)
