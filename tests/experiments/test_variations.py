@@ -12,7 +12,7 @@ from dae_jax import datasets, reproduce, stacked
 from dae_jax.experiments import grid as grids
 from dae_jax.experiments import variations, variations_table
 from dae_jax.experiments.grid import ARMS, Grid, Task, Trial
-from helpers import refused
+from helpers import ROOT, refused
 
 GRID = Grid(
     levels=(0.0, 0.25),
@@ -182,6 +182,14 @@ def test_the_table_stands_between_its_marks(tmp_path: Path):
     path.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
     variations_table.put_table(path, tmp_path)
     assert path.read_text() == f"before\n{begin}\n\nNot measured yet.\n\n{end}\nafter\n"
+
+
+def test_the_readmes_table_is_that_of_the_committed_report():
+    begin, end = variations_table.MARKS
+    table = (ROOT / "README.md").read_text().split(begin)[1].split(end)[0].removeprefix("\n")
+    folder = ROOT / "results" / "variations"
+    assert table == variations_table.in_markdown(variations.read(folder))
+    assert variations_table.faults(folder) == []
 
 
 @pytest.mark.parametrize(
