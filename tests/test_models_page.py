@@ -52,6 +52,7 @@ def test_the_page_has_blocks_of_the_promised_length_and_every_export():
         "onnx",
         "stablehlo",
         "torch",
+        "web",
     }
 
 
