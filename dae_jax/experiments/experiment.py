@@ -28,6 +28,7 @@ from dae_jax.files import write_whole
 __all__ = [
     "VERSION",
     "Experiment",
+    "begin",
     "declaration",
     "declared",
     "fingerprint",
@@ -106,7 +107,8 @@ def run(
     declares = declaration(experiment)
     data = prepare(dataset, experiment.images)
     training = folder / "training"
-    _begin(training, {**declares, "data": dataset.name, "epochs": epochs})
+    same = {part: declares[part] for part in ("images", "seeds", "models")}
+    begin(training, same | {"data": dataset.name, "epochs": epochs})
     each_epoch = partial(_write_sheet, folder / "epochs", data, experiment.seeds[0])
     setup = Setup(
         data,
@@ -187,14 +189,18 @@ def _resuming(command: str, folder: Path) -> str:
     return command if parent == Path("results") else f"{command} --output-dir {parent}"
 
 
-def _begin(training: Path, declares: Mapping[str, Any]) -> None:
-    """Keep the checkpoints of an interrupted run of the same models; remove any others."""
-    same = {part: declares[part] for part in ("images", "seeds", "models", "data", "epochs")}
-    path = training / "declaration.json"
-    if path.exists() and path.read_bytes() == json.dumps(same).encode():
+def begin(training: Path, declares: Mapping[str, Any]) -> None:
+    """Keep the files of an interrupted run of the same declaration; remove any others.
+
+    Args:
+        training: The folder of what a run keeps until it has ended.
+        declares: All that the files depend on.
+    """
+    path, content = training / "declaration.json", json.dumps(declares)
+    if path.exists() and path.read_bytes() == content.encode():
         return
     shutil.rmtree(training, ignore_errors=True)
-    write_whole(path, json.dumps(same))
+    write_whole(path, content)
 
 
 def _numbers(measures: Sequence[Measure], outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:

@@ -295,15 +295,16 @@ def jacobian_norm(*names: str) -> Measure:
 @_named
 def local_filters(*names: str) -> Measure:
     """The share of local filters; see `evaluation.locality`."""
+    return lambda outcome: {
+        f"{name}: local filters": float((_locality(outcome, name) > 0.5).mean()) for name in names
+    }
 
-    def measure(outcome: Outcome) -> Numbers:
-        shape = outcome.data.image_shape
-        assert shape is not None
-        weights = {name: outcome.models[name].params.encoder[0].W for name in names}
-        local = {name: evaluation.locality(W, shape) > 0.5 for name, W in weights.items()}
-        return {f"{name}: local filters": float(share.mean()) for name, share in local.items()}
 
-    return measure
+def _locality(outcome: Outcome, name: str, window: float = 1 / 3) -> np.ndarray:
+    """The locality of the first layer's filters; see `evaluation.locality`."""
+    shape = outcome.data.image_shape
+    assert shape is not None
+    return evaluation.locality(outcome.models[name].params.encoder[0].W, shape, window)
 
 
 def regenerated(model: Fitted, codes: np.ndarray, seed: int) -> np.ndarray:
@@ -333,15 +334,10 @@ def localised_filters(*names: str) -> Measure:
 
     For patches, which show edges as long as themselves; see `evaluation.locality`.
     """
-
-    def measure(outcome: Outcome) -> Numbers:
-        shape = outcome.data.image_shape
-        assert shape is not None
-        weights = {name: outcome.models[name].params.encoder[0].W for name in names}
-        share = {name: evaluation.locality(W, shape, 0.5) > 0.7 for name, W in weights.items()}
-        return {f"{name}: localised filters": float(own.mean()) for name, own in share.items()}
-
-    return measure
+    return lambda outcome: {
+        f"{name}: localised filters": float((_locality(outcome, name, 0.5) > 0.7).mean())
+        for name in names
+    }
 
 
 @_named

@@ -20,15 +20,17 @@ import numpy as np
 from dae_jax import __version__, console, datasets, evaluation, figures, records
 from dae_jax.datasets.variations import PREFIX, SAMPLE, SETS
 from dae_jax.errors import InputError
-from dae_jax.experiments.experiment import declared, fingerprint
+from dae_jax.experiments.experiment import begin, declared, fingerprint
 from dae_jax.experiments.grid import ARMS, Grid, Task, Trial, best, predictions, try_all
 from dae_jax.figures import plots
 from dae_jax.files import write_whole
+from dae_jax.rows import sha256
 
 __all__ = [
     "DEFAULT",
     "GRIDS",
     "NAME",
+    "PAIRS",
     "PUBLISHED",
     "Published",
     "check_sets",
@@ -44,6 +46,8 @@ DEFAULT = ("basic", "rot", "bg-rand", "rect", "convex")
 GRIDS = {name: Grid() for name in SETS} | {"rot": Grid(depths=(1, 2, 3))}
 """The grid of each set, as it was declared before the first test error was seen. The depths of
 ``rot`` are for a figure."""
+PAIRS = [*(("SdA-3", arm) for arm in ARMS if arm != "SdA-3"), ("SAA-3", "random")]
+"""The classifiers that are compared image by image."""
 VERSION = 1
 REPORT = "report.json"
 N_EXAMPLES = (5, 12)
@@ -202,10 +206,11 @@ def run(
         )
     print(*dataset.notices, sep="\n", end="\n" if dataset.notices else "")
     training = folder / "training" / name
-    declares = {"data": dataset.name, "grid": declared(grid), "images": _checksums(dataset)}
+    images = sha256(*(part.images for part in dataset.parts))
+    declares = {"data": dataset.name, "grid": declared(grid), "images": images}
     if not resume:
         shutil.rmtree(training, ignore_errors=True)
-    _begin(training, declares)
+    begin(training, declares)
     task = Task(dataset, grid, training, command)
     trials = try_all(task)
     if trials is None:
@@ -259,23 +264,6 @@ def stale(name: str, report: dict[str, Any]) -> bool:
     return report["declaration"]["grid"] != declared(GRIDS[name])
 
 
-def _checksums(dataset: datasets.Dataset) -> list[str]:
-    import hashlib
-
-    parts = (np.ascontiguousarray(part.images) for part in dataset.parts)
-    return [hashlib.sha256(images.data).hexdigest()[:16] for images in parts]
-
-
-def _begin(training: Path, declares: dict[str, Any]) -> None:
-    """Keep the trials of an interrupted run of the same declaration; remove any others."""
-    path = training / "declaration.json"
-    content = json.dumps(declares)
-    if path.exists() and path.read_text() == content:
-        return
-    shutil.rmtree(training, ignore_errors=True)
-    write_whole(path, content)
-
-
 def _tested(task: Task, trials: Sequence[Trial]) -> dict[str, Any]:
     """The rows of the chosen trials, and the paired differences between the SdA and the others."""
     labels = task.dataset.test.labels
@@ -298,10 +286,9 @@ def _tested(task: Task, trials: Sequence[Trial]) -> dict[str, Any]:
                 "interval": list(evaluation.error_interval(wrong, len(labels))),
             }
         )
-    pairs = [("SdA-3", other) for other in ARMS if other != "SdA-3"] + [("SAA-3", "random")]
     return {
         "rows": rows,
-        "differences": [_difference(labels, predicted, *pair) for pair in pairs],
+        "differences": [_difference(labels, predicted, *pair) for pair in PAIRS],
     }
 
 

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dae_jax.experiments.grid import ARMS
-from dae_jax.experiments.variations import NAME, PUBLISHED, Published, read, stale
+from dae_jax.experiments.variations import NAME, PAIRS, PUBLISHED, Published, read, stale
 from dae_jax.files import write_whole
 
 __all__ = ["MARKS", "faults", "in_markdown", "put_table"]
@@ -57,9 +56,6 @@ def in_markdown(sets: Mapping[str, Any]) -> str:
         found = {(d["arm"], d["against"]): d for d in report["differences"]}
         saved.append(f"| {name} | {' | '.join(_saves(found[pair]) for pair in PAIRS)} |")
     return "\n" + "\n".join(lines) + "\n\n" + "\n".join(saved) + "\n\n"
-
-
-PAIRS = [("SdA-3", arm) for arm in ARMS if arm != "SdA-3"] + [("SAA-3", "random")]
 
 
 def _pair(pair: Sequence[str]) -> str:

@@ -31,9 +31,9 @@ function show(models, usual) {
   const noise = at("noise").value, level = at("level").value / 100;
   at("level-in-words").textContent = noise === "Gaussian" ? `σ = ${level}` : `${at("level").value} %`;
   if (state.steps === 0) {
-    const damaged = corrupt(state.clean, noise, level, state.seed);
-    paint(at("damaged"), damaged);
-    state.walks = models.map(() => damaged);
+    state.damaged = corrupt(state.clean, noise, level, state.seed);
+    paint(at("damaged"), state.damaged);
+    state.walks = models.map(() => state.damaged);
   }
   paint(at("clean"), state.clean);
   const restored = models.map((dA, i) => restore(dA, state.walks[i]));
@@ -45,7 +45,7 @@ function show(models, usual) {
     at(`restored-${LEVELS[i]}`).closest("figure").classList.toggle("best", i === best);
   });
   state.restored = restored;
-  const damage = difference(state.clean, corrupt(state.clean, noise, level, state.seed));
+  const damage = difference(state.clean, state.damaged);
   at("summary").textContent =
     `${noise}, ${at("level-in-words").textContent}: difference to the clean digit ${damage.toFixed(3)}. ` +
     `After ${state.steps + 1} ${state.steps ? "restorations" : "restoration"}: ` +
