@@ -170,7 +170,7 @@ def whitened(picture: np.ndarray, cutoff: float = 0.8) -> np.ndarray:
     """
     f = np.hypot(*np.meshgrid(*map(np.fft.fftfreq, picture.shape), indexing="ij"))
     f0 = cutoff / 2  # cycles per pixel
-    flat = np.fft.ifft2(np.fft.fft2(picture) * f * np.exp(-((f / f0) ** 4))).real
+    flat = np.real(np.fft.ifft2(np.fft.fft2(picture) * f * np.exp(-((f / f0) ** 4))))
     return np.asarray(flat / flat.std(), np.float32)
 
 
