@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from IPython.display import Code
     from PIL.Image import Image
 
-__all__ = ["QUICK_IMAGES", "mnist", "quick", "show", "size", "source"]
+__all__ = ["QUICK_IMAGES", "full", "mnist", "quick", "show", "size", "source"]
 
 QUICK_IMAGES = 1_000
 """Training images at the reduced size."""
@@ -56,6 +56,18 @@ def mnist() -> Dataset:
     images, labels = sample.train
     assert labels is not None
     return sample._replace(train=Split(images[:QUICK_IMAGES], labels[:QUICK_IMAGES]))
+
+
+def full(data: Dataset) -> bool:
+    """Whether a page runs at full size on all of MNIST, so that the numbers in its text apply.
+
+    Args:
+        data: The data set that the page trains on, from `mnist`.
+
+    Returns:
+        Whether to assert these numbers.
+    """
+    return not quick() and data.name == "mnist"
 
 
 def show(sheet: np.ndarray, zoom: int = 2) -> "Image":

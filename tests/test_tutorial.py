@@ -34,6 +34,14 @@ def test_a_full_page_learns_from_mnist_or_the_sample(monkeypatch):
     assert len(tutorial.mnist().train.images) == 4000
 
 
+def test_the_numbers_of_a_page_apply_at_full_size_on_all_of_mnist(monkeypatch):
+    sample = datasets.load("mnist-sample")
+    monkeypatch.setenv("DAE_JAX_TUTORIAL", "full")
+    assert tutorial.full(sample._replace(name="mnist")) and not tutorial.full(sample)
+    monkeypatch.setenv("DAE_JAX_TUTORIAL", "quick")
+    assert not tutorial.full(sample._replace(name="mnist"))
+
+
 def test_a_sheet_is_enlarged_without_smoothing():
     sheet = np.arange(6, dtype=np.uint8).reshape(2, 3)
     image = np.asarray(tutorial.show(sheet, zoom=3))
