@@ -1,7 +1,7 @@
 """How well are missing pixels filled in, compared with column means, PCA and nearest neighbours?
 
     python benchmarks/imputation.py [--quick]
-    python benchmarks/imputation.py --table README.md    # the README's table, from existing reports
+    python benchmarks/imputation.py --table docs/tables.md  # its table, from existing reports
 
 A fifth of the pixels of 10,000 training rows and of 2,000 test rows of MNIST are missing at random.
 Every method learns from the training rows with their gaps, and fills in those of the test rows. The
@@ -27,7 +27,6 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import numpy as np
 import processors
-import readme_table
 import turns
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
@@ -37,10 +36,14 @@ from turns import Row
 from dae_jax import console, datasets, files
 from dae_jax.errors import InputError
 from dae_jax.estimators import DenoisingAutoencoder
+from dae_jax.experiments import pages
 from dae_jax.settings import shared
 
 COMMAND = "python benchmarks/imputation.py"
-MARKS = f"<!-- imputation: made by {COMMAND} --table README.md -->", "<!-- end of imputation -->"
+MARKS = (
+    f"<!-- imputation: made by {COMMAND} --table docs/tables.md -->",
+    "<!-- end of imputation -->",
+)
 """The lines of a Markdown file between which the table is written."""
 VERSIONS = "jax", "numpy", "scikit-learn"
 MISSING = 0.2
@@ -233,7 +236,8 @@ def main(argv: Sequence[str]) -> int:
     settings = shared.parse(Settings, argv)
     if settings.table:
         text = tables(settings.output_dir or turns.RESULTS)
-        return readme_table.put(settings.table, MARKS, text)
+        pages.put_tables(settings.table, {MARKS: lambda: text})
+        return 0
     if output := turns.output_folder(settings):
         files.writable_folder(output)  # fail now rather than at the end
     name, train, test, gaps = load(settings.quick)

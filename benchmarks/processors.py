@@ -10,7 +10,7 @@ from typing import Any
 from dae_jax import console
 
 CPUINFO = Path("/proc/cpuinfo")
-WHOLE = "mnist", 50_000  # the data of the reports that the README quotes, and their images
+WHOLE = "mnist", 50_000  # the data of the reports that the pages quote, and their images
 
 
 def facts(cpuinfo: Path = CPUINFO) -> dict[str, Any]:

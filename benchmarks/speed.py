@@ -1,7 +1,7 @@
 """How fast is one layer of dae_jax? Contestants measured in turns (A B C A B C ...), in one run.
 
     pip install ".[bench]" && python benchmarks/speed.py [--quick] [--only TABLE ...]
-    python benchmarks/speed.py --table README.md    # the README's table, from the existing reports
+    python benchmarks/speed.py --table docs/speed.md   # its table, from existing reports
 
 Seconds drift with a machine's load and temperature; ratios within a round hardly do. The result is
 the median of the rounds' ratios. benchmarks/README.md says how to read the tables.
@@ -20,10 +20,11 @@ from typing import ClassVar, Literal, get_args
 
 import contestants
 import numpy as np
-import readme_table
+import speed_table
 import turns
 from turns import Row, ratio
 
+from dae_jax.experiments import pages
 from dae_jax.settings import shared
 
 Table = Literal[
@@ -154,9 +155,10 @@ def run_table(table: str, folder: Path, about: Row, quick: bool) -> dict[str, Ro
 def main(argv: Sequence[str]) -> int:
     settings = shared.parse(Settings, argv)
     if settings.table:
-        reports = readme_table.read(settings.output_dir or turns.RESULTS)
-        table = readme_table.in_markdown(reports)
-        return readme_table.put(settings.table, readme_table.MARKS, table)
+        reports = speed_table.read(settings.output_dir or turns.RESULTS)
+        tables = {speed_table.MARKS: lambda: speed_table.in_markdown(reports)}
+        pages.put_tables(settings.table, tables)
+        return 0
     with turns.prepared(settings) as (folder, report):
         for table in settings.only:
             if table == "total" and report.machine["backend"] == "cpu":

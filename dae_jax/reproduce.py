@@ -88,7 +88,7 @@ class Settings:
     output_dir: Annotated[str, arg(metavar="PATH")] = "results"
     """Folder for the reports and figures, with one folder per experiment."""
     table: Annotated[str | None, arg(metavar="PATH", help_behavior_hint="(default: none)")] = None
-    """Write the table of all reports between its two marks in this Markdown file, and stop."""
+    """Write the tables of all reports between their marks in this Markdown file, and stop."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -105,15 +105,15 @@ def main(argv: Sequence[str]) -> int:
     settings = shared.parse(Settings, argv)
     _check(settings)
 
-    from dae_jax.experiments import reports, variations_table
+    from dae_jax.experiments import pages, reports, variations_table
     from dae_jax.experiments.catalogue import EXPERIMENTS
 
     for name in settings.names:
         _check_name(name, [*EXPERIMENTS, VARIATIONS])
     folder = Path(settings.output_dir)
     if settings.table is not None:
-        reports.put_table(Path(settings.table), EXPERIMENTS, folder)
-        variations_table.put_table(Path(settings.table), folder / VARIATIONS)
+        tables = reports.tables(EXPERIMENTS, folder) | variations_table.tables(folder / VARIATIONS)
+        pages.put_tables(Path(settings.table), tables)
         return _checked(folder) if settings.check else 0
     names = list(dict.fromkeys([*(EXPERIMENTS if settings.all else ()), *settings.names]))
     if not names:

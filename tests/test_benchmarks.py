@@ -1,4 +1,4 @@
-"""The reports of the benchmarks, their names, and what the README says of them: no timing."""
+"""The reports of the benchmarks, their names, and what the pages say of them: no timing."""
 
 import importlib
 import json
@@ -11,7 +11,7 @@ import pytest
 from dae_jax import console
 from helpers import ROOT, assert_one_line, read_json
 
-README = (ROOT / "README.md").read_text()
+SPEED = (ROOT / "docs" / "speed.md").read_text()
 RESULTS = ROOT / "benchmarks" / "results"
 XEON = "Intel(R) Xeon(R) Processor"
 CPUINFO = "processor\t: {}\nmodel name\t: {}\nflags\t\t: fpu sse2 {}\n\n"
@@ -43,7 +43,7 @@ def scripts(monkeypatch):
         "networks",
         "processes",
         "processors",
-        "readme_table",
+        "speed_table",
         "scale",
         "sda",
         "speed",
@@ -81,35 +81,35 @@ def write(folder, name, times, busy=0.0, **machine):
 def table_of(scripts, folder, capsys):
     """The exit status, what lies between the marks afterwards, and the errors."""
     page = folder / "page.md"
-    page.write_text("before\n" + "\n".join(scripts.readme_table.MARKS) + "\nafter\n")
+    page.write_text("before\n" + "\n".join(scripts.speed_table.MARKS) + "\nafter\n")
     argv = ["--table", str(page), "--output-dir", str(folder / "reports")]
     status = console.run(scripts.speed.main, argv)
-    begin, end = scripts.readme_table.MARKS
+    begin, end = scripts.speed_table.MARKS
     before, rest = page.read_text().split(begin)
     table, after = rest.split(end)
     assert before == "before\n" and after == "\nafter\n"
     return status, table, capsys.readouterr().err
 
 
-# The README and the committed reports.
+# The pages and the committed reports.
 
 
-@pytest.mark.parametrize("script", ["speed", "imputation"])
-def test_a_table_of_the_readme_is_the_one_that_the_command_makes(scripts, tmp_path, script):
-    page = tmp_path / "README.md"
-    page.write_text(README)
+@pytest.mark.parametrize(("script", "name"), [("speed", "speed.md"), ("imputation", "tables.md")])
+def test_a_table_of_a_page_is_the_one_that_the_command_makes(scripts, tmp_path, script, name):
+    page, text = tmp_path / name, (ROOT / "docs" / name).read_text()
+    page.write_text(text)
     assert console.run(getattr(scripts, script).main, ["--table", str(page)]) == 0
-    assert page.read_text() == README
+    assert page.read_text() == text
 
 
 def test_what_users_write_is_slower_on_every_processor(scripts):
-    reports = scripts.readme_table.read(RESULTS)
+    reports = scripts.speed_table.read(RESULTS)
     assert reports
     for report in reports:
         for table in ("batch-20", "batch-128"):
             for row in ("PyTorch eager", "torch.compile"):
                 rounds = report.times[table, row]
-                assert len(rounds) == 7  # as the README says
+                assert len(rounds) == 7  # as the page says
                 assert sorted(rounds)[3] > 1, (report.name, table, row)
 
 
@@ -128,9 +128,10 @@ def test_the_committed_reports_carry_the_name_of_their_processor(scripts):
             assert re.search(rf"^\| {name} +\| {re.escape(str(machine[name]))} +\|$", text, re.M)
 
 
-def test_the_reports_that_the_readme_names_are_there():
-    for path in re.findall(r"`(benchmarks/[\w./-]+)`", README):
-        assert (ROOT / path).exists(), path
+def test_the_reports_that_the_pages_name_are_there():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for path in re.findall(r"`(benchmarks/[\w./-]+)`", page.read_text()):
+            assert (ROOT / path).exists(), path
 
 
 def test_the_other_numbers_of_speed_are_those_of_the_reports(scripts):
@@ -140,7 +141,7 @@ def test_the_other_numbers_of_speed_are_those_of_the_reports(scripts):
         """The rest of a row: seconds of dae_jax, and times of the others."""
         first, *others = rows.values()
         cells = [seconds, *(f"{ratio(other, first):.2f}" for other in others)]
-        assert re.search(rf"^\| {label}.* \| {re.escape(' | '.join(cells))} \|$", README, re.M)
+        assert re.search(rf"^\| {label}.* \| {re.escape(' | '.join(cells))} \|$", SPEED, re.M)
 
     def middle(rows, name="dae_jax"):
         seconds = sorted(rows[name]["seconds"])
@@ -154,7 +155,7 @@ def test_the_other_numbers_of_speed_are_those_of_the_reports(scripts):
         row(rf"{label} \| {epochs}", f"{epochs * middle(sda[stage]):.0f}", sda[stage])
     whole = sda["whole-recipe"]
     row(r"the whole recipe \| 65", f"{middle(whole):.0f}", whole)
-    assert f"takes\n{middle(whole) / 60:.1f} minutes" in README
+    assert f"takes\n{middle(whole) / 60:.1f} minutes" in SPEED
 
     networks = read_json(RESULTS / "networks-amd-epyc-2-cores.json")
     for label, table in {"deep autoencoder": "deep-autoencoder", "LeNet": "lenet"}.items():
@@ -162,11 +163,11 @@ def test_the_other_numbers_of_speed_are_those_of_the_reports(scripts):
 
     speed = read_json(RESULTS / "speed-amd-epyc-2-cores.json")
     one, four = speed["sweep"].values()
-    assert f"{ratio(four, one) / 4:.2f} of the time of a single level"[1:] in README
+    assert f"{ratio(four, one) / 4:.2f} of the time of a single level"[1:] in SPEED
     start = speed["start-up"]
-    assert f"first update {middle(start, 'compiled before'):.1f} s after its start" in README
-    assert f"({middle(start, 'nothing cached'):.1f} s if nothing is compiled yet)" in README
-    assert f"takes\n{speed['memory']['default run']['MB']:.0f} MB" in README
+    assert f"first update {middle(start, 'compiled before'):.1f} s after its start" in SPEED
+    assert f"({middle(start, 'nothing cached'):.1f} s if nothing is compiled yet)" in SPEED
+    assert f"takes\n{speed['memory']['default run']['MB']:.0f} MB" in SPEED
 
 
 # The table.
@@ -341,7 +342,7 @@ def test_the_autoencoder_fills_in_better_than_the_others_as_the_readme_says(scri
     assert paths
     for path in paths:
         rows = read_json(path)["rows"]
-        assert len(rows["denoising autoencoder"]["errors"]) == 3  # as the README says
+        assert len(rows["denoising autoencoder"]["errors"]) == 3  # as the page says
         for _, value, _, bound in scripts.imputation.targets(rows):
             assert value < bound
 

@@ -1,4 +1,7 @@
-"""The README is true: its Python runs, its commands parse, its numbers are those of reports."""
+"""The README and the pages it links to are true.
+
+Their Python runs, their commands parse, and their numbers are those of reports.
+"""
 
 import re
 import shlex
@@ -11,25 +14,59 @@ from dae_jax.experiments.claims import Reproduced, prediction_interval
 from dae_jax.settings import ladder, pretrain, shared, train
 from helpers import ROOT, read_json
 
-README = (ROOT / "README.md").read_text()
 RESULTS = ROOT / "results"
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for path in (
+        ROOT / "README.md",
+        *(
+            ROOT / "docs" / f"{name}.md"
+            for name in ("commands", "labels", "library", "stack", "tables")
+        ),
+    )
+}
+README, LABELS, STACK = (PAGES[name] for name in ("README.md", "docs/labels.md", "docs/stack.md"))
 PATTERN = r"^ {4}(?:.*&& )?python -m dae_jax\.(\w+)(.*?)(?: +#.*)?$"
-COMMANDS = re.findall(PATTERN, README, re.MULTILINE)
+COMMANDS = list(
+    dict.fromkeys(c for text in PAGES.values() for c in re.findall(PATTERN, text, re.MULTILINE))
+)
+
+
+def run_python(name: str) -> dict:
+    """The names that the Python of a page leaves."""
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGES[name], re.DOTALL):
+        exec(compile(block, name, "exec"), names)
+    return names
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("standard_promotion")
 def test_the_python_in_the_readme_runs():
-    names: dict = {}
-    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
-        exec(compile(block, "README.md", "exec"), names)
-    assert len(names["costs"]) == 15 and names["costs"][-1] < names["costs"][0]
-    assert names["gradient"].W.shape == (784, 500)
+    costs = run_python("README.md")["costs"]
+    assert len(costs) == 15 and costs[-1] < costs[0]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("standard_promotion")
+def test_the_python_of_the_page_on_the_library_runs():
+    names = run_python("docs/library.md")
+    assert names["gradient"].W.shape == (784, 500) and len(names["codes"]) == 1000
     assert float(names["value"]) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("standard_promotion")
+def test_the_python_of_the_page_on_tables_runs():
+    names = run_python("docs/tables.md")
     assert names["filled"].shape == (1000, 784) and not names["np"].isnan(names["filled"]).any()
 
 
-def test_the_readme_has_commands_of_every_kind():
+def test_the_readme_is_short():
+    assert len(README.split()) < 1_500
+
+
+def test_there_are_commands_of_every_kind():
     assert len(COMMANDS) > 12
     assert {name for name, _ in COMMANDS} == {
         "train",
@@ -42,7 +79,7 @@ def test_the_readme_has_commands_of_every_kind():
 
 
 @pytest.mark.parametrize(("name", "flags"), COMMANDS)
-def test_the_commands_in_the_readme_parse(name, flags):
+def test_the_commands_parse(name, flags):
     kinds = {
         "train": train.Settings,
         "pretrain": pretrain.Settings,
@@ -59,23 +96,23 @@ def test_the_commands_in_the_readme_parse(name, flags):
         settings.check()
 
 
-def test_the_pictures_in_the_readme_are_there():
-    for path in re.findall(r"!\[.*?\]\((.*?)\)", README):
-        assert (ROOT / path).exists(), path
+@pytest.mark.parametrize("name", PAGES)
+def test_pictures_and_links_lead_somewhere(name):
+    for path in re.findall(r"\]\((?!https?:)([^)#]+)", PAGES[name]):
+        assert ((ROOT / name).parent / path).exists(), path
 
 
 @pytest.mark.parametrize("preset", pretrain.PRESETS)
 def test_the_errors_of_the_presets_are_those_of_the_reports(preset):
     report = read_json(RESULTS / f"sda-{preset}" / "report.json")
-    (row,) = re.findall(rf"^\| `--preset {preset}`.*$", README, re.MULTILINE)
+    (row,) = re.findall(rf"^\| `--preset {preset}`.*$", STACK, re.MULTILINE)
     for name in ("valid_error", "test_error"):
         numbers = report[name]
         assert f"{numbers['mean']:.2%} ± {numbers['sd']:.2%}".replace("%", " %") in row
     assert len(report["members"]) == 3 and report["data"]["name"] == "mnist"
-    assert f"`{report['command']}`" in README
+    assert f"`{report['command']}`" in STACK
     assert (
-        f"`python -m dae_jax.pretrain --preset {preset} --seeds 3 --run-dir runs/{preset}`"
-        in README
+        f"`python -m dae_jax.pretrain --preset {preset} --seeds 3 --run-dir runs/{preset}`" in STACK
     )
     made = {Path(figure).name for member in report["members"] for figure in member["figures"]}
     committed = {path.name for path in (RESULTS / f"sda-{preset}").glob("*.png")}
@@ -85,21 +122,21 @@ def test_the_errors_of_the_presets_are_those_of_the_reports(preset):
 def test_the_tutorials_errors_and_their_intervals_are_those_of_the_report():
     report = read_json(RESULTS / "sda-tutorial" / "report.json")
     about = " ".join(
-        README.split("`tutorial` is the tutorial's recipe")[1].split("The others")[0].split()
+        STACK.split("`tutorial` is the tutorial's recipe")[1].split("The others")[0].split()
     )
     for name, published in (("test_error", "1.3 %"), ("valid_error", "1.39 %")):
         values = [member[name] for member in report["members"]]
         low, high = prediction_interval(values)
         assert f"{100 * low:.2f} to {100 * high:.2f} %" in about and published in about
         assert Reproduced(name, published).verdict(values) == "agrees"
-    (row,) = re.findall(r"^\| `--preset tutorial`.*$", README, re.MULTILINE)
+    (row,) = re.findall(r"^\| `--preset tutorial`.*$", STACK, re.MULTILINE)
     (epochs,) = {member["epochs"]["finetune"] for member in report["members"]}
     assert f"until the patience is used up: {epochs} |" in row
 
 
 def test_the_numbers_of_the_comparison_are_those_of_its_report():
     report = read_json(RESULTS / "sda-labels" / "compare.json")
-    _, below = README.split(f"`{report['command']}`")
+    _, below = STACK.split(f"`{report['command']}`")
     gains = {(d["labels"], d["arm"]): d for d in report["differences"]}
     for labels in report["config"]["comparison"]["labels"]:
         row = re.findall(rf"^\| {labels} \|.*$", below, re.MULTILINE)[0]  # of the table below it
@@ -117,12 +154,28 @@ def test_the_numbers_of_the_comparison_are_those_of_its_report():
 def test_the_errors_with_few_labels_are_those_of_the_reports(name):
     report = read_json(RESULTS / f"few-labels-{name}" / "report.json")
     link = f"results/few-labels-{name}/report.json"
-    (row,) = [line for line in README.splitlines() if line.startswith("|") and link in line]
     (member,), baselines = report["members"], report["baselines"]
     errors = [member["test_error"], *(b["test_error"] for b in baselines[1:])]  # not the majority
-    for cell, error in zip(row.split("|")[2:], errors, strict=False):
-        assert cell.strip(" *") == f"{100 * error:.1f}"
+    for page in (README, LABELS):
+        (row,) = [line for line in page.splitlines() if line.startswith("|") and link in line]
+        for cell, error in zip(row.split("|")[2:], errors, strict=False):
+            assert cell.strip(" *") == f"{100 * error:.1f}"
     assert member["test_images"] == 5_000 and report["data"]["labelled_images"] == 100
     assert member["test_error"] < 2 / 3 * min(errors[1:])
     files = f"--data {name}/labelled.npz --unlabelled {name}/unlabelled.npz"
     assert report["command"] == f"python -m dae_jax.pretrain {files} --run-dir runs/{name}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/labels.md"])
+def test_the_errors_of_the_ladder_are_those_of_the_reports(page):
+    pattern = r"\[([\d.]+) ± ([\d.]+)\]\((?:\.\./)?results/((?:few|ladder)[\w-]+)/report\.json\)"
+    found = re.findall(pattern, PAGES[page])
+    assert len(found) > 3
+    for mean, sd, name in found:
+        report = read_json(RESULTS / name / "report.json")
+        if "numbers" in report:
+            (errors,) = report["numbers"].values()
+        else:
+            errors = report["test_error"]
+        assert float(mean) == pytest.approx(100 * errors["mean"], abs=0.0051)
+        assert float(sd) == pytest.approx(100 * errors["sd"], abs=0.0051)

@@ -319,7 +319,7 @@ def test_the_table_goes_between_its_marks(run, tmp_path):
     assert run("--table", path).status == 0
     text = path.read_text(encoding="utf-8")
     assert text.startswith(f"before ä\n{BEGIN}\n") and text.endswith(f"{END}\nafter\n")
-    assert "old" not in text and "| [`toy`](results/toy/report.json) | net: cost | 11 |" in text
+    assert "old" not in text and "| [`toy`](../results/toy/report.json) | net: cost | 11 |" in text
     assert text.count("2 numbers reproduced: 2 agree.") == 1
 
 
@@ -439,8 +439,8 @@ def test_a_page_without_marks_or_in_another_encoding_is_left_alone(run, tmp_path
 
 
 @pytest.fixture
-def readme():
-    """The README; skipped while reports of another version are committed, which make no table."""
+def pages():
+    """The pages with tables; skipped while reports of another version are committed."""
     old = [
         path.parent.name
         for path in sorted(RESULTS.glob("*/report.json"))
@@ -450,20 +450,23 @@ def readme():
         status = console.run(reproduce.main, ["--check", "--output-dir", str(RESULTS)])
         assert status == 2
         pytest.skip(f"reports of another version: {', '.join(old)}")
-    return (ROOT / "README.md").read_text(encoding="utf-8")
+    return {
+        name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md")
+    }
 
 
-def test_the_table_of_the_readme_is_the_one_that_the_command_makes(readme, tmp_path):
-    page = tmp_path / "README.md"
-    page.write_text(readme, encoding="utf-8")
+@pytest.mark.parametrize("name", ["README.md", "docs/results.md"])
+def test_the_tables_of_a_page_are_those_that_the_command_makes(pages, tmp_path, name):
+    page = tmp_path / "page.md"
+    page.write_text(pages[name], encoding="utf-8")
     argv = ["--table", str(page), "--output-dir", str(RESULTS)]
     assert console.run(reproduce.main, argv) == 0
-    assert page.read_text(encoding="utf-8") == readme
+    assert page.read_text(encoding="utf-8") == pages[name]
 
 
-def test_the_committed_reports_are_checked_as_the_readme_says(readme, capsys):
+def test_the_committed_reports_are_checked_as_the_page_says(pages, capsys):
     status = console.run(reproduce.main, ["--check", "--output-dir", str(RESULTS)])
-    table = readme.split(BEGIN)[1].split(END)[0]
+    table = pages["docs/results.md"].split(BEGIN)[1].split(END)[0]
     faults = [
         line
         for line in table.splitlines()

@@ -1,11 +1,10 @@
-"""The reports of all experiments: their check, their list, and the tables of the README."""
+"""The reports of all experiments: their check, their list, and their tables in pages."""
 
-import errno
 import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
@@ -13,20 +12,22 @@ from dae_jax import records
 from dae_jax.errors import InputError
 from dae_jax.experiments.claims import Claim, Improved, Reproduced, in_words, is_share, judged
 from dae_jax.experiments.experiment import VERSION, Experiment, declaration, fingerprint
-from dae_jax.files import write_whole
+from dae_jax.experiments.pages import Marks
 
 __all__ = [
     "MARKS",
     "PROG",
+    "SHORT_MARKS",
     "Row",
     "check",
     "in_markdown",
-    "put_table",
+    "in_short",
     "read",
     "rows",
     "show",
     "stale",
     "summarise",
+    "tables",
 ]
 
 LARGEST = 1e100
@@ -34,10 +35,15 @@ LARGEST = 1e100
 PROG = "python -m dae_jax.reproduce"
 """The command that makes the reports."""
 MARKS = (
-    "<!-- results: made by python -m dae_jax.reproduce --table README.md -->",
+    "<!-- results: made by python -m dae_jax.reproduce --table docs/results.md -->",
     "<!-- end of results -->",
 )
-"""The lines of a Markdown file between which the tables are written."""
+"""The lines between which all numbers stand in a page of `docs/`."""
+SHORT_MARKS = (
+    "<!-- results in short: made by python -m dae_jax.reproduce --table README.md -->",
+    "<!-- end of results in short -->",
+)
+"""The lines between which the verdicts stand in the README."""
 
 Report = dict[str, Any]
 
@@ -290,32 +296,42 @@ def _interval(row: Row) -> str:
     return f"{low.removesuffix(' %') if is_share(number) else low} to {high}"
 
 
-def put_table(path: Path, experiments: Mapping[str, Experiment], reports: Path) -> int:
-    """Write the tables of all reports between the two marks in a Markdown file.
+def tables(experiments: Mapping[str, Experiment], reports: Path) -> dict[Marks, Callable[[], str]]:
+    """Functions that make the tables of all reports, by the marks of their places in a page.
 
-    Raises:
-        InputError: No such file, not UTF-8, or no marks in it; or see `read` and `rows`.
+    They raise `InputError` if a report cannot be used; see `read` and `rows`.
     """
-    try:
-        if not os.path.isfile(path):  # reading a pipe would wait for a writer
-            raise FileNotFoundError(errno.ENOENT, "no such file")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--table: cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"--table: {path}", expected="a text file in UTF-8", got="others"
-        ) from error
-    begin, end = MARKS
-    if text.count(begin) != 1 or text.count(end) != 1:
-        raise InputError(
-            f"--table: {path}", expected=f"the lines {begin!r} and {end!r}", got="none"
-        )
-    before, rest = text.split(begin)
-    after = rest.split(end)[1]
-    table = in_markdown(rows(experiments, read(experiments, reports)))
-    write_whole(path, f"{before}{begin}\n{table}{end}{after}")
-    return 0
+
+    def existing() -> list[Row]:
+        return rows(experiments, read(experiments, reports))
+
+    return {MARKS: lambda: in_markdown(existing()), SHORT_MARKS: lambda: in_short(existing())}
+
+
+def in_short(table: Sequence[Row]) -> str:
+    """The counts, the experiments whose reproduced numbers all agree, and a table of the others."""
+    reproduced = [row for row in table if row.claim.kind == "reproduced"]
+    others = [row for row in reproduced if row.verdict != "agrees"]
+    agree = Counter(row.experiment for row in reproduced)
+    for row in others:
+        del agree[row.experiment]
+    links = [
+        f"[`{name}`](results/{name}/report.json){f' ({n})' if n > 1 else ''}"
+        for name, n in agree.items()
+    ]
+    columns = ("experiment", "number", "published", "measured", "interval", "verdict")
+    return "\n\n".join(
+        [
+            counted(table),
+            f"All numbers of these agree: {', '.join(links)}. Those that do not:",
+            _lines(
+                columns,
+                others,
+                lambda row: (row.claim.published, _mean(row), _interval(row), _verdict(row)),
+                "results",
+            ),
+        ]
+    )
 
 
 def in_markdown(table: Sequence[Row]) -> str:
@@ -358,7 +374,7 @@ def in_markdown(table: Sequence[Row]) -> str:
             lambda row: (getattr(row.claim, "picture", ""), _mean(row), str(len(row.values) or "")),
         ),
     ]  # fmt: skip
-    return "\n" + "\n\n".join(blocks) + "\n\n"
+    return "\n\n".join(blocks)
 
 
 def _verdict(row: Row) -> str:
@@ -367,12 +383,14 @@ def _verdict(row: Row) -> str:
     return f"**{row.verdict}**" if row.verdict in ("worse", "not better") else row.verdict
 
 
-def _lines(columns: Sequence[str], table: Sequence[Row], cells: Any) -> str:
+def _lines(
+    columns: Sequence[str], table: Sequence[Row], cells: Any, results: str = "../results"
+) -> str:
     """One Markdown table; an experiment's name stands beside its first row."""
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     last = None
     for row in table:
-        link = f"[`{row.experiment}`](results/{row.experiment}/report.json)"
+        link = f"[`{row.experiment}`]({results}/{row.experiment}/report.json)"
         first = (link if row.values else f"`{row.experiment}`") if row.experiment != last else ""
         last = row.experiment
         lines.append(f"| {' | '.join((first, row.claim.number, *cells(row)))} |")

@@ -1,19 +1,19 @@
 """The table of ``reproduce variations`` in Markdown, and its check."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dae_jax.experiments.pages import Marks
 from dae_jax.experiments.variations import NAME, PAIRS, PUBLISHED, Published, read, stale
-from dae_jax.files import write_whole
 
-__all__ = ["MARKS", "faults", "in_markdown", "put_table"]
+__all__ = ["MARKS", "faults", "in_markdown", "tables"]
 
 MARKS = (
     "<!-- variations: made by python -m dae_jax.reproduce --table README.md -->",
     "<!-- end of variations -->",
 )
-"""The lines of a Markdown file between which the table is written, if it has them."""
+"""The lines of a Markdown file between which the table stands."""
 TITLES = {
     "svm": "SVM, RBF kernel",
     "SAA-3": "SAA-3, no noise",
@@ -24,25 +24,15 @@ TITLES = {
 LEVEL = 0.05  # of McNemar's test
 
 
-def put_table(path: Path, folder: Path) -> None:
-    """Write the table between its two marks in a Markdown file, if it has them.
-
-    Args:
-        path: The file, which is there.
-        folder: That of the report.
-    """
-    begin, end = MARKS
-    text = path.read_text(encoding="utf-8")
-    if text.count(begin) != 1 or text.count(end) != 1:
-        return
-    before, rest = text.split(begin)
-    write_whole(path, f"{before}{begin}\n{in_markdown(read(folder))}{end}{rest.split(end)[1]}")
+def tables(folder: Path) -> dict[Marks, Callable[[], str]]:
+    """The function that makes the table of the report in a folder, by its marks in a page."""
+    return {MARKS: lambda: in_markdown(read(folder))}
 
 
 def in_markdown(sets: Mapping[str, Any]) -> str:
     """Each set's test errors above the published ones, and what noise and pretraining save."""
     if not sets:
-        return "\nNot measured yet.\n\n"
+        return "Not measured yet."
     head = ["set", *TITLES.values(), "DBN-3"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for name, report in sets.items():
@@ -55,7 +45,7 @@ def in_markdown(sets: Mapping[str, Any]) -> str:
     for name, report in sets.items():
         found = {(d["arm"], d["against"]): d for d in report["differences"]}
         saved.append(f"| {name} | {' | '.join(_saves(found[pair]) for pair in PAIRS)} |")
-    return "\n" + "\n".join(lines) + "\n\n" + "\n".join(saved) + "\n\n"
+    return "\n".join(lines) + "\n\n" + "\n".join(saved)
 
 
 def _pair(pair: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dae_jax.deep import Architecture
-from dae_jax.experiments import reports
+from dae_jax.experiments import pages, reports
 from dae_jax.experiments.claims import Improved, Reproduced, Shown
 from dae_jax.experiments.data import Images
 from dae_jax.experiments.models import PCA, Autoencoder, Recipe
@@ -397,8 +397,8 @@ def test_there_is_a_table_for_each_kind_below_the_counts(folder):
     assert list(found) == ["Reproduced", "Improved", "Shown"]
     for kind in found.values():
         assert len({len(row) for row in kind}) == 1 and set(kind[1]) == {"---"}
-    toy = "[`toy`](results/toy/report.json)"
-    once = "[`once`](results/once/report.json)"
+    toy = "[`toy`](../results/toy/report.json)"
+    once = "[`once`](../results/once/report.json)"
     assert found["Reproduced"][2:] == [
         [toy, COST, "11", "10 ± 1", "10", "7.627 to 12.37", "agrees"],
         [once, EXACT, "7.50 %", "0.07502", "1", "exact", "agrees"],
@@ -414,6 +414,15 @@ def test_what_is_worse_or_not_better_is_bold(folder):
     assert found["Reproduced"][2][-1] == "**worse**"
     assert found["Improved"][2][-3] == "**not better**"
     assert found["Reproduced"][3][-1] == "agrees"
+
+
+def test_in_short_all_that_agrees_is_a_sentence_and_the_rest_a_table(folder):
+    write(folder, report("toy", {COST: around(20)}))
+    text = reports.in_short(reports.rows(TOYS, reports.read(TOYS, folder)))
+    assert "All numbers of these agree: [`once`](results/once/report.json). Those that" in text
+    (row,) = tables(text)[""][2:]
+    assert row[:4] == ["[`toy`](results/toy/report.json)", COST, "11", "20 ± 1"]
+    assert row[-1] == "**worse**"
 
 
 def test_what_is_missing_says_that_it_is_not_measured_and_has_no_link(folder):
@@ -437,14 +446,18 @@ def test_the_name_of_an_experiment_stands_beside_its_first_row_of_each_table(fol
 BEGIN, END = reports.MARKS
 
 
+def put_tables(page, folder):
+    pages.put_tables(page, reports.tables(TOYS, folder))
+
+
 def test_the_tables_go_between_the_marks_and_nothing_else_changes(folder):
     page = folder / "page.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter ä\n", encoding="utf-8")
-    assert reports.put_table(page, TOYS, folder) == 0
+    put_tables(page, folder)
     text = page.read_text(encoding="utf-8")
     table = reports.in_markdown(reports.rows(TOYS, reports.read(TOYS, folder)))
-    assert text == f"before\n{BEGIN}\n{table}{END}\nafter ä\n"
-    assert reports.put_table(page, TOYS, folder) == 0
+    assert text == f"before\n{BEGIN}\n\n{table}\n\n{END}\nafter ä\n"
+    put_tables(page, folder)
     assert page.read_text(encoding="utf-8") == text
 
 
@@ -462,12 +475,12 @@ def test_the_tables_go_between_the_marks_and_nothing_else_changes(folder):
 def test_a_page_without_its_marks_or_in_another_encoding_is_left_alone(folder, content, words):
     page = folder / "page.md"
     page.write_bytes(content)
-    refused_file(lambda path: reports.put_table(path, TOYS, folder), page, "--table", words)
+    refused_file(lambda path: put_tables(path, folder), page, "--table", words)
     assert page.read_bytes() == content
 
 
 def test_a_page_that_is_not_there_is_one_line(folder):
-    refused(lambda: reports.put_table(folder / "page.md", TOYS, folder), "--table", "cannot read")
+    refused(lambda: put_tables(folder / "page.md", folder), "--table", "cannot read")
 
 
 def test_a_broken_report_leaves_the_page_alone(folder):
@@ -475,7 +488,7 @@ def test_a_broken_report_leaves_the_page_alone(folder):
     page.write_text(f"{BEGIN}\nold\n{END}\n")
     for content in ({"version": 1}, {"numbers": {COST: {"values": [10.0]}}}, {"numbers": {}}):
         write(folder, report("toy") | content)
-        refused(lambda: reports.put_table(page, TOYS, folder))
+        refused(lambda: put_tables(page, folder))
         assert page.read_text() == f"{BEGIN}\nold\n{END}\n"
 
 

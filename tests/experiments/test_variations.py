@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from dae_jax import datasets, reproduce, stacked
+from dae_jax.errors import InputError
 from dae_jax.experiments import grid as grids
-from dae_jax.experiments import variations, variations_table
+from dae_jax.experiments import pages, variations, variations_table
 from dae_jax.experiments.grid import ARMS, Grid, Task, Trial
 from helpers import ROOT, refused
 
@@ -152,7 +153,7 @@ def test_the_report_of_a_set_is_added_to_those_of_others(small, tmp_path: Path, 
     assert "basic, SdA-3: test error" in out
 
     table = variations_table.in_markdown(sets)
-    first, second = table.splitlines()[3:5]
+    first, second = table.splitlines()[2:4]
     assert first.startswith("| **basic** |") and second.startswith(
         "| published | 3.03 (± 0.15) [b]"
     )
@@ -177,16 +178,17 @@ def test_the_table_stands_between_its_marks(tmp_path: Path):
     begin, end = variations_table.MARKS
     path = tmp_path / "page.md"
     path.write_text("no marks\n")
-    variations_table.put_table(path, tmp_path)
+    with pytest.raises(InputError, match="expected the lines"):
+        pages.put_tables(path, variations_table.tables(tmp_path))
     assert path.read_text() == "no marks\n"
     path.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
-    variations_table.put_table(path, tmp_path)
+    pages.put_tables(path, variations_table.tables(tmp_path))
     assert path.read_text() == f"before\n{begin}\n\nNot measured yet.\n\n{end}\nafter\n"
 
 
 def test_the_readmes_table_is_that_of_the_committed_report():
     begin, end = variations_table.MARKS
-    table = (ROOT / "README.md").read_text().split(begin)[1].split(end)[0].removeprefix("\n")
+    table = (ROOT / "README.md").read_text().split(begin)[1].split(end)[0].strip()
     folder = ROOT / "results" / "variations"
     assert table == variations_table.in_markdown(variations.read(folder))
     assert variations_table.faults(folder) == []

@@ -531,15 +531,16 @@ def _whole_float(value: Any, hint: Any) -> bool:
 def _read_report(path: Path) -> Any:
     import contextlib
 
-    from dae_jax.experiments import reports
+    from dae_jax.experiments import pages, reports
     from dae_jax.experiments.catalogue import EXPERIMENTS
 
     folder = path.parent.parent
-    (folder / "README.md").write_text((ROOT / "README.md").read_text())
+    page = folder / "results.md"
+    page.write_text((ROOT / "docs" / "results.md").read_text())
     with contextlib.redirect_stdout(io.StringIO()):
         reports.check(EXPERIMENTS, folder)
         reports.show(EXPERIMENTS, folder)
-        reports.put_table(folder / "README.md", EXPERIMENTS, folder)
+        pages.put_tables(page, reports.tables(EXPERIMENTS, folder))
     return None
 
 

@@ -1,4 +1,4 @@
-"""The README's table of speed, made from the reports: one column per processor."""
+"""The table of speed in docs/speed.md, made from the reports: one column per processor."""
 
 import json
 from collections.abc import Callable
@@ -11,17 +11,16 @@ import processors
 import turns
 
 from dae_jax.errors import InputError
-from dae_jax.files import write_whole
 
 COMMAND = "python benchmarks/speed.py"
-MARKS = f"<!-- speed: made by {COMMAND} --table README.md -->", "<!-- end of speed -->"
+MARKS = f"<!-- speed: made by {COMMAND} --table docs/speed.md -->", "<!-- end of speed -->"
 """The lines of a Markdown file between which the table is written."""
 TABLES = {
     "batch-20": ("speed", "20"),
     "batch-128": ("speed", "128"),
     "ladder": ("ladder", "100, ladder network"),
 }
-"""The tables of the reports: the script that makes each, and the README's name of it."""
+"""The tables of the reports: the script that makes each, and the page's name of it."""
 BY_HAND = "PyTorch in place", "PyTorch in place, CUDA graph"
 LABELS = {
     "PyTorch eager": "PyTorch, autograd",
@@ -30,7 +29,7 @@ LABELS = {
     BY_HAND[1]: "PyTorch, by hand, as a CUDA graph",
     "floor": "only the matrix products",
 }
-"""The contestants, as the README calls them."""
+"""The contestants, as the page calls them."""
 
 
 @dataclass(frozen=True)
@@ -161,24 +160,3 @@ def _by_hand(report: Report) -> str:
             verdicts.setdefault(word, []).append(label)
     words = ", ".join(f"{word} at batch {' and '.join(at)}" for word, at in verdicts.items())
     return f"- PyTorch by hand on {report.processor}: {words}." if verdicts else ""
-
-
-def put(page: Path, marks: tuple[str, str], table: str) -> int:
-    """Write a table between its two marks in a Markdown file.
-
-    Raises:
-        InputError: No such file, or no marks in it.
-    """
-    try:
-        text = page.read_text()
-    except (OSError, ValueError) as error:
-        raise InputError(f"--table: cannot read {page}: {error}") from error
-    begin, end = marks
-    before, has_begin, rest = text.partition(begin)
-    _, has_end, after = rest.partition(end)
-    if not (has_begin and has_end):
-        raise InputError(
-            f"--table: {page}", expected=f"the lines {begin!r} and {end!r}", got="none"
-        )
-    write_whole(page, f"{before}{begin}\n\n{table}\n\n{end}{after}")
-    return 0
