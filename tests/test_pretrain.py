@@ -313,6 +313,20 @@ def test_the_tutorials_preset_has_its_small_rate_and_its_many_epochs(pretrain_ca
     assert rates == {"tutorial": (0.02, 2.0, 1000), "usual": (0.1, 2.0, 20)}
 
 
+def test_the_batches_of_a_preset_are_no_larger_than_the_images_with_labels(
+    pretrain_call, monkeypatch
+):
+    monkeypatch.setattr(stack, "pretrain", lambda run: None)  # as if stopped before training
+    data = ("--data", "small.npz", "--valid-fraction", "0.2", "--hidden", "12", "--preset", "best")
+    status, out, _ = pretrain_call(*data, "--run-dir", "own")
+    assert status == 130 and "batches of 66, all training images with labels, not 100" in out
+    got = shared.from_json(Settings, shared.read_record("own"))
+    assert got.finetuning.finetune_batch_size == 66
+    status, _, err = pretrain_call(*data, "--finetune-batch-size", "70", "--run-dir", "given")
+    assert status == 2
+    assert_one_line(err, "--finetune-batch-size: expected at most 66", "got 70")
+
+
 # ---- refused ---------------------------------------------------------------------------------
 
 X = np.zeros((30, 8, 8), np.uint8)

@@ -27,7 +27,7 @@ from dae_jax.runs import cards, from_run, saved, shifts, stage
 from dae_jax.runs import run as runs
 from dae_jax.runs.run import Member, Run
 from dae_jax.runs.stage import Place, Resources, Stage
-from dae_jax.settings.pretrain import Finetuning, Layer, Settings, default_epochs
+from dae_jax.settings.pretrain import PRESETS, Finetuning, Layer, Settings, default_epochs
 from dae_jax.stacked import Classifier
 
 __all__ = [
@@ -64,9 +64,11 @@ def begin(settings: Settings, command: str) -> Run[Settings]:
     if settings.pretraining.from_run is not None:
         pretrained = from_run.read(settings)
         settings = replace(settings, data=from_run.sized(settings.data, pretrained))
-    d, f = settings.data, settings.finetuning
+    d = settings.data
     dataset, instead = runs.load_data(d)
     checks.check_labels(dataset)
+    settings = _in_batches_of_at_most(settings, len(dataset.train.images))
+    f = settings.finetuning
     checks.check_shift(dataset, f.shift)
     if settings.comparison.compare:
         checks.check_comparison(dataset, settings.comparison.labels, settings.running.seeds)
@@ -165,6 +167,17 @@ def _check_arms(settings: Settings, dataset: Dataset) -> None:
             expected=f"one that does not shift, since images of {size} are too small",
             got=" ".join(settings.comparison.arms),
         )
+
+
+def _in_batches_of_at_most(settings: Settings, n_images: int) -> Settings:
+    """These settings, with a preset's batches of fine-tuning no larger than there are images."""
+    size = settings.finetuning.finetune_batch_size
+    own = size != PRESETS[settings.preset].finetuning.finetune_batch_size
+    if own or size <= n_images:
+        return settings
+    print(f"fine-tuning in batches of {n_images}, all training images with labels, not {size}")
+    fewer = replace(settings.finetuning, finetune_batch_size=n_images)
+    return replace(settings, finetuning=fewer)
 
 
 def _check_batch_size(name: str, size: int, images: AnyRows) -> None:
