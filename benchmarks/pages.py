@@ -1,8 +1,8 @@
 """How long does each tutorial take, and how much is there to read?
 
-    python benchmarks/pages.py                    # runs every page, at full size and at reduced size
-    python benchmarks/pages.py 04_denoising_autoencoder ...      # only these; the others' times stay
-    python benchmarks/pages.py --headers          # the running times on top of the pages
+    python benchmarks/pages.py              # runs every page, at full size and at reduced size
+    python benchmarks/pages.py 03_autoencoder ...   # only these; the others' times stay
+    python benchmarks/pages.py --headers    # the running times on top of the pages
 
 At full size a page also asserts the numbers that its text states, so a run checks them. Times
 include the start of a kernel and compiling. A page that fails stops the run; the pages before it
@@ -23,6 +23,7 @@ from typing import Annotated, Any, ClassVar
 import processors
 import turns
 from turns import Row
+from tyro.conf import Positional
 
 from dae_jax import console, datasets, files
 from dae_jax.errors import InputError
@@ -40,8 +41,10 @@ class Settings(turns.Settings):
     """Run the tutorials and measure how long they take."""
 
     prog: ClassVar[str] = "python benchmarks/pages.py"
-    names: Annotated[tuple[str, ...], arg(metavar="[PAGE ...]")] = ()
-    """Pages to run, as 04_denoising_autoencoder; all by default."""
+    names: Positional[
+        Annotated[tuple[str, ...], arg(metavar="[PAGE ...]", help_behavior_hint="(default: all)")]
+    ] = ()
+    """Pages to run, as 04_denoising_autoencoder; without any, every page."""
     headers: bool = False
     """Write the running times of the report on top of the pages, and stop."""
 

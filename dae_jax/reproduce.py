@@ -87,8 +87,10 @@ class Settings:
     """Whether to go on with an interrupted run of the same declaration."""
     output_dir: Annotated[str, arg(metavar="PATH")] = "results"
     """Folder for the reports and figures, with one folder per experiment."""
-    table: Annotated[str | None, arg(metavar="PATH", help_behavior_hint="(default: none)")] = None
-    """Write the tables of all reports between their marks in this Markdown file, and stop."""
+    table: Annotated[
+        tuple[str, ...], arg(metavar="PATH [PATH ...]", help_behavior_hint="(default: none)")
+    ] = ()
+    """Write the tables of all reports between their marks in these Markdown files, and stop."""
     debug: bool = False
     """Show the traceback of an error."""
 
@@ -111,9 +113,10 @@ def main(argv: Sequence[str]) -> int:
     for name in settings.names:
         _check_name(name, [*EXPERIMENTS, VARIATIONS])
     folder = Path(settings.output_dir)
-    if settings.table is not None:
+    if settings.table:
         tables = reports.tables(EXPERIMENTS, folder) | variations_table.tables(folder / VARIATIONS)
-        pages.put_tables(Path(settings.table), tables)
+        for page in settings.table:
+            pages.put_tables(Path(page), tables)
         return _checked(folder) if settings.check else 0
     names = list(dict.fromkeys([*(EXPERIMENTS if settings.all else ()), *settings.names]))
     if not names:
@@ -253,7 +256,7 @@ def _check(settings: Settings) -> None:
     for name, value in {"seeds": settings.seeds, "epochs": settings.epochs}.items():
         if value is not None:
             shared.check_count(name, value)
-    if settings.table is not None and (settings.names or settings.all):
+    if settings.table and (settings.names or settings.all):
         raise InputError(
             "--table",
             expected="no experiment to run, since it is made from the existing reports",

@@ -41,6 +41,7 @@ def scripts(monkeypatch):
         "ladder",
         "layout",
         "networks",
+        "pages",
         "processes",
         "processors",
         "speed_table",
@@ -418,3 +419,29 @@ def test_the_quick_imputation_measures_every_method(scripts, tmp_path, capsys):
     assert all(0 < error < 1 for row in rows.values() for error in row["errors"])
     assert "mnist-sample-400" in path.name
     assert path.with_suffix(".txt").read_text() in capsys.readouterr().out
+
+
+# The running times of the tutorials.
+
+
+def test_a_running_time_is_rounded_to_what_a_reader_needs(scripts):
+    of = scripts.pages.in_words
+    assert [of(1.2), of(33), of(88), of(91), of(610)] == [
+        *("5 seconds", "35 seconds", "90 seconds"),
+        *("2 minutes", "10 minutes"),
+    ]
+    assert scripts.pages.HEADER.sub(
+        scripts.pages.header({"full": 240, "quick": 21}), "*Before: x. Running time: long.*\n\n*y*"
+    ) == (
+        "*Before: x. Running time: 4 minutes on two cores, 20 seconds with\n"
+        "`DAE_JAX_TUTORIAL=quick`.*\n\n*y*"
+    )
+
+
+def test_a_figure_is_no_word_and_code_is_no_prose(scripts, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "---\nkernelspec: x\n---\n# One two\n\n```{code-cell} python\n---\nmystnb:\n"
+        "  figure:\n    caption: a\n---\nx = 1\n```\n\nthree\n"
+    )
+    assert scripts.pages.words(page) == {"words": 16, "prose": 4, "figures": 1}

@@ -35,13 +35,13 @@ LARGEST = 1e100
 PROG = "python -m dae_jax.reproduce"
 """The command that makes the reports."""
 MARKS = (
-    "<!-- results: made by python -m dae_jax.reproduce --table docs/results.md -->",
+    "<!-- results: made by python -m dae_jax.reproduce --table README.md docs/results.md -->",
     "<!-- end of results -->",
 )
 """The lines between which all numbers stand in a page of `docs/`."""
 SHORT_MARKS = (
-    "<!-- results in short: made by python -m dae_jax.reproduce --table README.md -->",
-    "<!-- end of results in short -->",
+    "<!-- short: made by python -m dae_jax.reproduce --table README.md docs/results.md -->",
+    "<!-- end of short -->",
 )
 """The lines between which the verdicts stand in the README."""
 

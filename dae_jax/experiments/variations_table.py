@@ -10,7 +10,7 @@ from dae_jax.experiments.variations import NAME, PAIRS, PUBLISHED, Published, re
 __all__ = ["MARKS", "faults", "in_markdown", "tables"]
 
 MARKS = (
-    "<!-- variations: made by python -m dae_jax.reproduce --table README.md -->",
+    "<!-- variations: made by python -m dae_jax.reproduce --table README.md docs/results.md -->",
     "<!-- end of variations -->",
 )
 """The lines of a Markdown file between which the table stands."""
