@@ -179,3 +179,16 @@ def test_the_errors_of_the_ladder_are_those_of_the_reports(page):
             errors = report["test_error"]
         assert float(mean) == pytest.approx(100 * errors["mean"], abs=0.0051)
         assert float(sd) == pytest.approx(100 * errors["sd"], abs=0.0051)
+
+
+def test_the_errors_of_stacks_on_strangers_images_are_those_of_the_reports():
+    best, compared = [], []
+    for name in ("letters", "shapes"):
+        folder = RESULTS / f"few-labels-{name}"
+        (member,) = read_json(folder / "stack_best.json")["members"]
+        best.append(f"{100 * member['test_error']:.1f}")
+        rows = read_json(folder / "stack_compare.json")["rows"]
+        compared.append([f"{100 * row['test_mean']:.1f}" for row in rows])
+    about = LABELS.split("`--preset best` has")[1].split("On MNIST")[0]
+    said = re.findall(r"\b\d\d\.\d\b", about)
+    assert said == [*best, *(error for pair in zip(*compared, strict=True) for error in pair)]

@@ -185,7 +185,7 @@ def _tested(predicted: np.ndarray, truth: np.ndarray | None) -> dict[str, Any]:
         "test_errors": errors,
         "test_mean": mean,
         "test_sd": float(np.std(errors, ddof=1)),
-        "test_interval": [mean - half, mean + half],
+        "test_interval": [max(0.0, mean - half), min(1.0, mean + half)],
     }
 
 
