@@ -31,7 +31,8 @@ def train() -> tuple[list[list[np.ndarray]], dict[str, Any]]:
     first = autoencoder.init_tutorial(SEED, n_visible=784, n_hidden=500)
     optimizer = training.optimiser("sgd", 0.1)
     costs = [training.bind(autoencoder.denoising_cost, level=p, pixel_scale=255.0) for p in LEVELS]
-    weights, numbers = [[np.asarray(first.W)] * len(LEVELS)], [[None] * len(LEVELS)]
+    weights = [[np.asarray(first.W)] * len(LEVELS)]
+    numbers: list[list[float | None]] = [[None] * len(LEVELS)]
     for report in training.fit(
         *training.sweep(costs, [first] * len(LEVELS), optimizer),
         images,

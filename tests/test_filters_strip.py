@@ -9,6 +9,7 @@ import re
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -41,7 +42,7 @@ def of_the_demo(level: float) -> np.ndarray:
     return tensors["W_scale"] * np.sign(q) * (q / 511) ** 2
 
 
-def alike(sheet: np.ndarray, W: np.ndarray) -> bool:
+def alike(sheet: np.ndarray, W: ArrayLike) -> bool:
     """Whether a sheet shows these weights; WebP loses a little."""
     return np.corrcoef(sheet.ravel(), figures.filter_sheet(W, (28, 28)).ravel())[0, 1] > 0.95
 
