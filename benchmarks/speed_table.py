@@ -11,9 +11,10 @@ import processors
 import turns
 
 from dae_jax.errors import InputError
+from dae_jax.experiments.pages import Marks
 
 COMMAND = "python benchmarks/speed.py"
-MARKS = f"<!-- speed: made by {COMMAND} --table docs/speed.md -->", "<!-- end of speed -->"
+MARKS: Marks = f"<!-- speed: made by {COMMAND} --table docs/speed.md -->", "<!-- end of speed -->"
 """The lines of a Markdown file between which the table is written."""
 TABLES = {
     "batch-20": ("speed", "20"),
