@@ -33,7 +33,7 @@ from dae_jax.settings.shared import arg
 FOLDER = Path(__file__).parent.parent / "tutorials"
 SIZES = "full", "quick"
 VERSIONS = "jax", "numpy"
-HEADER = re.compile(r"Running time: [^*]*", re.DOTALL)
+HEADER = re.compile(r"^(\*Before this page: [^*]*?)(?:\sRunning time: [^*]*)?\*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,20 @@ def in_words(seconds: float) -> str:
     return f"{round(seconds / 60)} minutes"
 
 
-def header(row: Row) -> str:
-    """The sentence on top of a page."""
-    return (
+def with_header(page: Path, row: Row) -> str:
+    """The text of a page, with its running times on top.
+
+    Raises:
+        InputError: Nothing on top says what to read before.
+    """
+    times = (
         f"Running time: {in_words(row['full'])} on two cores, {in_words(row['quick'])} with\n"
         "`DAE_JAX_TUTORIAL=quick`."
     )
+    text, n = HEADER.subn(rf"\1 {times}*", page.read_text(), count=1)
+    if not n:
+        raise InputError(page, expected="a line that begins with *Before this page:", got="none")
+    return text
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -93,7 +101,7 @@ def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {"pages": {}}
 
 
-def write(folder: Path, facts: Row, pages: dict[str, Row]) -> Path:
+def write(folder: Path, facts: Row, pages: dict[str, Row]) -> None:
     """Write the report, as a table and as numbers."""
     report = turns.Report("pages", facts, folder)
     report.say_machine()
@@ -105,9 +113,7 @@ def write(folder: Path, facts: Row, pages: dict[str, Row]) -> Path:
         for name, row in sorted(pages.items())
     ]  # fmt: skip
     report.say(turns.markdown(columns, lines))
-    path = report.write()
-    assert path is not None
-    return path.with_suffix(".json")
+    report.write()
 
 
 def main(argv: Sequence[str]) -> int:
@@ -122,8 +128,7 @@ def main(argv: Sequence[str]) -> int:
     pages = read(path)["pages"]
     if settings.headers:
         for name, row in pages.items():
-            text = every[name].read_text()
-            files.write_whole(every[name], HEADER.sub(header(row), text, count=1))
+            files.write_whole(every[name], with_header(every[name], row))
         return 0
     for name in settings.names or every:
         seconds = {size: round(run(every[name], size), 1) for size in SIZES}

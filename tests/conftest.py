@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 from importlib.metadata import version
 
 # Before JAX is imported: the tests of sweeps need more than one device, on any machine.
@@ -200,3 +201,26 @@ def digits_here(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (tmp_path / name).symlink_to(digits / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+# ---- a real browser ---------------------------------------------------------------------------
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    if not CHROMIUM:
+        pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as driver:
+        options = ["--no-sandbox", "--disable-dev-shm-usage"]
+        try:
+            browser = driver.chromium.launch(executable_path=CHROMIUM, args=options)
+        except playwright.Error as error:
+            pytest.skip(f"Chromium does not start: {str(error).splitlines()[0]}")
+        yield browser
+        browser.close()

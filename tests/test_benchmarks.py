@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dae_jax import console
-from helpers import ROOT, assert_one_line, read_json
+from helpers import ROOT, assert_one_line, read_json, refused
 
 SPEED = (ROOT / "docs" / "speed.md").read_text()
 RESULTS = ROOT / "benchmarks" / "results"
@@ -430,12 +430,18 @@ def test_a_running_time_is_rounded_to_what_a_reader_needs(scripts):
         *("5 seconds", "35 seconds", "90 seconds"),
         *("2 minutes", "10 minutes"),
     ]
-    assert scripts.pages.HEADER.sub(
-        scripts.pages.header({"full": 240, "quick": 21}), "*Before: x. Running time: long.*\n\n*y*"
-    ) == (
-        "*Before: x. Running time: 4 minutes on two cores, 20 seconds with\n"
-        "`DAE_JAX_TUTORIAL=quick`.*\n\n*y*"
+
+
+@pytest.mark.parametrize("old", ["", " Running time: long.", "\nRunning time: one\nor two."])
+def test_the_running_times_stand_on_top_of_a_page(scripts, tmp_path, old):
+    page = tmp_path / "page.md"
+    page.write_text(f"# Title\n\n*Before this page: [x](x.md).{old}*\n\n*y*\n")
+    assert scripts.pages.with_header(page, {"full": 240, "quick": 21}) == (
+        "# Title\n\n*Before this page: [x](x.md). Running time: 4 minutes on two cores, "
+        "20 seconds with\n`DAE_JAX_TUTORIAL=quick`.*\n\n*y*\n"
     )
+    page.write_text("# Title\n")
+    refused(lambda: scripts.pages.with_header(page, {"full": 1, "quick": 1}), "page.md", "begins")
 
 
 def test_a_figure_is_no_word_and_code_is_no_prose(scripts, tmp_path):

@@ -1,6 +1,6 @@
 """The filters that emerge on page 4: their files, and the sliders in a real browser.
 
-The browser is that of `test_demo`; without it, only the files are tested.
+Without a browser, only the files are tested.
 """
 
 import json
@@ -15,7 +15,6 @@ from safetensors.numpy import load_file
 
 from dae_jax import autoencoder, evaluation, figures
 from helpers import ROOT
-from test_demo import browser  # noqa: F401
 
 STATIC = ROOT / "docs" / "_static"
 STRIP = STATIC / "filters"
@@ -82,7 +81,7 @@ ADDRESS = "http://site/tutorials/page.html"
 
 
 @pytest.fixture
-def open_page(browser):  # noqa: F811
+def open_page(browser):
     """A function that opens the page's strip, without the site's frame, at a width."""
     (part,) = re.findall(r'<link [^>]*filters/strip.css">.*?</script>', PAGE, re.S)
     part, n = re.subn(

@@ -23,7 +23,7 @@ def put_tables(path: Path, tables: Mapping[Marks, Callable[[], str]]) -> None:
             there.
 
     Raises:
-        InputError: No such file, not UTF-8, or none of the marks in it.
+        InputError: No such file, not UTF-8, none of the marks in it, or one without the other.
     """
     try:
         if not os.path.isfile(path):  # reading a pipe would wait for a writer
@@ -35,12 +35,13 @@ def put_tables(path: Path, tables: Mapping[Marks, Callable[[], str]]) -> None:
         raise InputError(
             f"--table: {path}", expected="a text file in UTF-8", got="others"
         ) from error
-    there = [marks for marks in tables if all(text.count(mark) == 1 for mark in marks)]
-    if not there:
-        begin, end = next(iter(tables))
-        raise InputError(
-            f"--table: {path}", expected=f"the lines {begin!r} and {end!r}", got="none"
-        )
+    counts = {marks: tuple(map(text.count, marks)) for marks in tables}
+    there = [marks for marks, count in counts.items() if count != (0, 0)]
+    for begin, end in there or [next(iter(tables))]:
+        if counts[begin, end] != (1, 1):
+            raise InputError(
+                f"--table: {path}", expected=f"the lines {begin!r} and {end!r}", got="none"
+            )
     for begin, end in there:
         before, rest = text.split(begin)
         after = rest.split(end)[1]

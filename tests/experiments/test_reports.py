@@ -479,6 +479,14 @@ def test_a_page_without_its_marks_or_in_another_encoding_is_left_alone(folder, c
     assert page.read_bytes() == content
 
 
+def test_marks_of_one_table_do_not_hide_that_those_of_another_are_broken(folder):
+    page = folder / "page.md"
+    page.write_text(f"{BEGIN}\n{END}\n{reports.SHORT_MARKS[0]}\n")
+    words = "expected the lines '<!-- short"
+    refused_file(lambda path: put_tables(path, folder), page, "--table", words)
+    assert page.read_text() == f"{BEGIN}\n{END}\n{reports.SHORT_MARKS[0]}\n"
+
+
 def test_a_page_that_is_not_there_is_one_line(folder):
     refused(lambda: put_tables(folder / "page.md", folder), "--table", "cannot read")
 
