@@ -242,7 +242,7 @@ def test_arrow_keys_move_the_point_and_words_say_so(open_page):
     page = ready(open_page())
     side = TENSORS["net.window"][2] - TENSORS["net.window"][0]
     page.focus("#plane-net .board canvas")
-    point = TENSORS["net.codes"][0].astype(float)
+    point = TENSORS["net.codes"][1].astype(float)
     for key, step in (
         ("ArrowLeft", (-1, 0)),
         ("ArrowUp", (0, 1)),

@@ -158,7 +158,7 @@ function start(tensors, sprite) {
   }
   zoom.addEventListener("input", enlarge);
   enlarge();
-  go(planes[0], planes[0].codeOf(0));
+  go(planes[0], planes[0].codeOf(1)); // a 2
 }
 
 async function load() {
