@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import jax
 import processors
 import turns
 from turns import Row
@@ -122,7 +123,8 @@ def main(argv: Sequence[str]) -> int:
     if unknown := [name for name in settings.names if name not in every]:
         raise InputError("PAGE", expected=f"some of {' '.join(every)}", got=" ".join(unknown))
     data = datasets.load_default()
-    facts = turns.facts_of({"data": data.name, "images": len(data.train.images)}, VERSIONS)
+    about = {"data": data.name, "images": len(data.train.images), "backend": jax.default_backend()}
+    facts = turns.facts_of(about, VERSIONS)
     output = settings.output_dir or turns.RESULTS
     path = output / f"{processors.file_name('pages', facts)}.json"
     pages = read(path)["pages"]

@@ -119,7 +119,7 @@ def test_the_committed_reports_carry_the_name_of_their_processor(scripts):
     scripts_run = {path.name.partition("-")[0] for path in paths}
     assert scripts_run == {
         *("blocks", "checks", "estimator", "imputation", "ladder", "layout", "networks"),
-        *("processes", "scale", "sda", "speed"),
+        *("processes", "scale", "sda", "speed", "weights"),
     }
     for path in paths:
         machine, script = read_json(path)["machine"], path.name.partition("-")[0]
@@ -127,6 +127,14 @@ def test_the_committed_reports_carry_the_name_of_their_processor(scripts):
         text = path.with_suffix(".txt").read_text()
         for name in ("cpu", "cores", "date"):
             assert re.search(rf"^\| {name} +\| {re.escape(str(machine[name]))} +\|$", text, re.M)
+
+
+def test_the_change_of_a_pixel_by_weights_of_few_bits_is_that_of_the_report():
+    (path,) = RESULTS.glob("weights-*.json")
+    rows = list(read_json(path)["runs"].values())
+    assert len(rows) == 4
+    assert max(row["10 bits, squares"] for row in rows) < 0.01
+    assert round(max(row["8 bits, equal"] for row in rows), 2) == 0.08
 
 
 def test_the_reports_that_the_pages_name_are_there():

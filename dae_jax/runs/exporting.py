@@ -207,7 +207,7 @@ def to_web(model: Model) -> bytes:
 
     The square gives the many small weights of a filter the finer steps. With MNIST's dAs of 500
     units, pixels restored differ from those of the original weights by less than .01; with 8 bits
-    and equal steps it would be .07.
+    and equal steps it would be up to .08 (``benchmarks/weights.py``).
 
     The tensors are ``W``, int8, the first eight bits of q, :math:`\lfloor q / 4 \rfloor`;
     ``W_low``, uint8, the last two of four weights in a row, the first of them lowest; ``W_scale``
