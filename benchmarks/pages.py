@@ -67,10 +67,11 @@ def run(page: Path, size: str) -> float:
 
 
 def words(page: Path) -> Row:
-    """The words of a page, with and without its code, and its figures."""
+    """The words of a page, with and without its code, and its figures, whose markup is no words."""
     text = page.read_text().split("---\n", 2)[2]
-    prose = re.sub(r"^```\{code-cell\}.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
     figures = len(re.findall(r"^ {2}figure:$|^<svg", text, re.MULTILINE))
+    text = re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)
+    prose = re.sub(r"^```\{code-cell\}.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
     return {"words": len(text.split()), "prose": len(prose.split()), "figures": figures}
 
 
