@@ -113,7 +113,7 @@ def write(folder: Path, models: Models) -> None:
     """Write the decoders, codes and their card, the digits, and the picture of both planes."""
     pca, net, digits = models
     codes = {
-        name: np.float32(fitted.encode(digits.x))
+        name: np.asarray(fitted.encode(digits.x), np.float32)
         for name, fitted in models._asdict().items()
         if name != "digits"
     }
