@@ -4,8 +4,11 @@ With ``DAE_JAX_TUTORIAL=quick`` the same cells run on fewer images for fewer epo
 execute every page in this way.
 """
 
+import ast
+import copy
 import inspect
 import os
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +17,13 @@ from dae_jax import datasets
 from dae_jax.datasets import Dataset, Split
 
 if TYPE_CHECKING:
-    from IPython.display import Code
     from PIL.Image import Image
 
-__all__ = ["QUICK_IMAGES", "full", "mnist", "quick", "show", "size", "source"]
+__all__ = ["QUICK_IMAGES", "Source", "full", "mnist", "quick", "show", "size", "source"]
 
 QUICK_IMAGES = 1_000
 """Training images at the reduced size."""
+WIDTH = 80  # of a line that `source` breaks
 
 
 def quick() -> bool:
@@ -85,15 +88,85 @@ def show(sheet: np.ndarray, zoom: int = 2) -> "Image":
     return Image.fromarray(sheet.repeat(zoom, axis=0).repeat(zoom, axis=1))
 
 
-def source(of: Any) -> "Code":
-    """The source code of a function or class, so that a page always shows the current code.
+class Source:
+    """The code of a function or class, which a notebook shows highlighted, with its full name.
+
+    Args:
+        code: The code.
+        name: The full name, which the site links to the reference.
+    """
+
+    def __init__(self, code: str, name: str):
+        self.code = code
+        self.name = name
+
+    def __repr__(self) -> str:
+        """The code, where a console shows it."""
+        return self.code
+
+    def _repr_markdown_(self) -> str:
+        return f"```python\n{self.code}\n```\n\n`{self.name}`\n"
+
+
+def source(of: Any) -> Source:
+    """The code of a function or class without docstrings and types: its equations alone.
 
     Args:
         of: The function or class, decorated or not.
 
     Returns:
-        The code, for a notebook to display.
+        The current code, for a notebook to display.
     """
-    from IPython.display import Code
+    within = inspect.unwrap(of)
+    module = inspect.getmodule(within)
+    public = [name for name in getattr(module, "__all__", ()) if getattr(module, name) is of]
+    name = f"{within.__module__}.{public[0] if public else within.__qualname__}"
+    return Source(_bare(textwrap.dedent(inspect.getsource(within))), name)
 
-    return Code(inspect.getsource(inspect.unwrap(of)), language="python")
+
+def _bare(code: str) -> str:
+    """Code without docstrings and types, except for those of a class's fields."""
+    lines = code.encode().splitlines(keepends=True)
+    starts = [sum(map(len, lines[:i])) for i in range(len(lines) + 1)]
+    edits: list[tuple[int, int, str]] = []  # from byte, to byte, by what
+    fields = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ClassDef):
+            fields |= set(node.body)
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            body = starts[node.body[0].lineno - 1]  # the line where it begins
+            if isinstance(node, ast.FunctionDef):
+                edits.append((starts[node.lineno - 1], body, _signature(node)))
+            if ast.get_docstring(node) is not None:
+                after = starts[node.body[0].end_lineno or 0]
+                while code.encode()[after : after + 1] == b"\n":  # the empty line below it
+                    after += 1
+                edits.append((body, after, ""))
+        elif isinstance(node, ast.AnnAssign) and node.value is not None and node not in fields:
+            line = starts[node.lineno - 1]
+            target, value = node.target.end_col_offset or 0, node.value
+            edits.append((line + target, starts[value.lineno - 1] + value.col_offset, " = "))
+    whole = code.encode()
+    for start, end, by in sorted(edits, reverse=True):
+        whole = whole[:start] + by.encode() + whole[end:]
+    return whole.decode().rstrip()
+
+
+def _signature(function: ast.FunctionDef) -> str:
+    """The first line of a function without types; several lines if it is long."""
+    arguments = copy.deepcopy(function.args)
+    for argument in ast.walk(arguments):
+        if isinstance(argument, ast.arg):
+            argument.annotation = None
+    text = ast.unparse(arguments).replace("'", '"')
+    indent = " " * function.col_offset
+    line = f"{indent}def {function.name}({text}):"
+    if len(line) > WIDTH:
+        inside = textwrap.fill(
+            text,
+            width=WIDTH,
+            initial_indent=f"{indent}    ",
+            subsequent_indent=f"{indent}    ",
+        )
+        line = f"{indent}def {function.name}(\n{inside}\n{indent}):"
+    return f"{line}\n"

@@ -34,6 +34,7 @@ import dae_jax
 sys.path.insert(0, os.path.dirname(__file__))
 import formulas
 import reference_pages
+import site_pages
 
 project = "dae_jax"
 author = "The dae_jax authors"
@@ -45,6 +46,7 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.githubpages",
+    "site_pages",
     "formulas" if formulas.package() else "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
@@ -59,6 +61,7 @@ else:
 nb_execution_mode = "cache"
 # Outputs are valid only for the same size and the same package.
 _package = b"".join(path.read_bytes() for path in sorted(Path(dae_jax.__path__[0]).rglob("*.py")))
+_package += Path(__file__).with_name("matplotlibrc").read_bytes()
 _size = os.environ.get("DAE_JAX_TUTORIAL", "full")
 nb_execution_cache_path = f".jupyter_cache/{_size}-{hashlib.sha256(_package).hexdigest()[:12]}"
 nb_execution_raise_on_error = True
@@ -77,12 +80,25 @@ autodoc_default_options = {
 napoleon_google_docstring = True
 napoleon_use_rtype = False
 
+description = "Denoising autoencoders in functional JAX: the deeplearning.net tutorial, alive again"
 html_theme = "furo"
 html_title = "dae_jax"
+html_baseurl = site_pages.address()
+html_favicon = "_static/icon.png"
 html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {"navigation_with_keys": True}
+if repository := site_pages.repository():
+    html_theme_options |= {
+        "source_repository": f"{repository}/",
+        "source_branch": "main",
+        "source_directory": "",
+        "footer_icons": [{"name": "Repository", "url": repository, "html": "Repository"}],
+    }
+maximum_signature_line_length = 88
+# Of the figures in the pages: no background, and ink that is read on white and on black.
+os.environ["MATPLOTLIBRC"] = os.path.join(os.path.dirname(__file__), "matplotlibrc")
 pygments_dark_style = "monokai"
 
 # Warnings of imported libraries matter to the tests, not to the site.

@@ -1,9 +1,12 @@
 """Helpers of the tutorial pages: their size, their data, and what they show."""
 
+import ast
+import inspect
+
 import numpy as np
 import pytest
 
-from dae_jax import autoencoder, datasets, training, tutorial
+from dae_jax import autoencoder, corruption, datasets, deep, objectives, stacked, training, tutorial
 from dae_jax.datasets import mnist
 
 
@@ -48,7 +51,62 @@ def test_a_sheet_is_enlarged_without_smoothing():
     np.testing.assert_array_equal(image, sheet.repeat(3, axis=0).repeat(3, axis=1))
 
 
-def test_source_code_is_that_of_the_function_itself():
-    assert "def encode(" in tutorial.source(autoencoder.encode).data
-    # compiled functions too
-    assert "def _epoch(" in tutorial.source(training.run_epoch).data
+def test_an_equation_of_two_lines_is_two_lines():
+    shown = tutorial.source(autoencoder.encode)
+    assert shown.name == "dae_jax.autoencoder.encode"
+    assert repr(shown) == shown.code
+    assert shown.code.splitlines() == [
+        "def encode(params, x):",
+        "    return jax.nn.sigmoid(x @ params.W + params.b)",
+    ]
+    assert shown._repr_markdown_() == f"```python\n{shown.code}\n```\n\n`{shown.name}`\n"
+
+
+def test_a_compiled_function_is_shown_by_its_public_name():
+    shown = tutorial.source(training.run_epoch)
+    assert shown.name == "dae_jax.training.run_epoch"
+    assert shown.code.startswith("def _epoch(\n    state, cost, data, key, epoch,")
+    assert "    def step(state, xs):\n" in shown.code and "# Steps use" in shown.code
+
+
+def test_a_class_keeps_the_types_of_its_fields_and_their_comments():
+    code = tutorial.source(deep.Architecture).code
+    assert code.startswith(
+        "@dataclass(frozen=True)\nclass Architecture:\n    sizes: tuple[int, ...]  # units"
+    )
+    assert "    def encoder(self):\n        return (" in code
+
+
+@pytest.mark.parametrize("module", [autoencoder, corruption, deep, objectives, stacked, training])
+def test_the_shown_code_is_the_code_without_docstrings_and_types(module):
+    class Types(ast.NodeTransformer):
+        def visit_arg(self, node):
+            return ast.arg(node.arg)
+
+        def visit_FunctionDef(self, node):
+            node.returns = None
+            return self.visit_ClassDef(node)
+
+        def visit_ClassDef(self, node):
+            if ast.get_docstring(node) is not None:
+                node.body = node.body[1:]
+            return self.generic_visit(node)
+
+    for name in module.__all__:
+        if not inspect.isfunction(inspect.unwrap(getattr(module, name))):
+            continue
+        whole = ast.parse(inspect.getsource(inspect.unwrap(getattr(module, name))))
+        expected = Types().visit(whole)
+        for node in ast.walk(expected):
+            for field, body in ast.iter_fields(node):
+                if isinstance(body, list):
+                    plain = [
+                        ast.Assign([each.target], each.value, lineno=0)
+                        if isinstance(each, ast.AnnAssign)
+                        else each
+                        for each in body
+                    ]
+                    setattr(node, field, plain)
+        assert ast.unparse(ast.parse(tutorial.source(getattr(module, name)).code)) == ast.unparse(
+            expected
+        ), name
