@@ -125,7 +125,7 @@ def description(doctree: nodes.document) -> str:
     for paragraph in doctree.findall(nodes.paragraph):
         text = " ".join(paragraph.astext().split())
         if text == "What you will learn":
-            items = paragraph.next_node(nodes.bullet_list)
+            items = paragraph.next_node(nodes.bullet_list, descend=False, siblings=True)
             if items is not None:
                 text = "; ".join(" ".join(item.astext().split()).strip(";.") for item in items)
                 return _cut(text[0].upper() + text[1:])

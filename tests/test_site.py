@@ -1,0 +1,131 @@
+"""What the site adds to its pages: head metadata, numbers, links, labels, a banner."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers import ROOT
+
+pytest.importorskip("sphinx", reason="Sphinx is of the extra docs")
+DOCS = ROOT / "docs"
+CONF = """
+import sys
+sys.path.insert(0, {docs!r})
+extensions = ["myst_parser", "sphinx.ext.autodoc", "site_pages"]
+myst_enable_extensions = ["colon_fence"]
+default_role = "py:obj"
+project, root_doc, html_theme = "dae_jax", "docs/index", "furo"
+description = "Of a page without words."
+exclude_patterns = ["site"]
+"""
+PAGES = {
+    "docs/index.md": "# dae_jax\n\n"
+    "**Damage** the image, restore it, and learn what it is made of.\n\n"
+    "```{toctree}\n:glob:\n\n../tutorials/*\n*\n```\n",
+    "docs/glossary.md": "# Glossary\n\n"
+    "```{glossary}\nsalt and pepper\n  Noise.\n\nkey\n  State.\n```\n",
+    "docs/reference.rst": "Reference\n=========\n\n.. autofunction:: dae_jax.autoencoder.encode\n",
+    "docs/results.md": "# Results\n\nPublished numbers beside measured ones.\n\n"
+    "| experiment | number | verdict |\n|---|---|---|\n| `mlp` | test | agrees |\n"
+    "|  | more & more | **worse** |\n",
+    "tutorials/04_denoising.md": "# Denoising\n\n*Before this page: another, and a third one.*\n\n"
+    "**What you will learn**\n\n- why *salt & pepper* is hard;\n- how to.\n\n"
+    "Salt and pepper, and salt and pepper again; a key. `dae_jax.autoencoder.encode`, `a.b`.\n",
+}
+
+
+def build(folder: Path, **environment: str) -> dict[str, str]:
+    """The HTML of a small site, by page."""
+    for name, text in PAGES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / "docs/conf.py").write_text(CONF.format(docs=str(DOCS)))
+    (folder / "_static").mkdir()
+    shutil.copy(DOCS / "_static/card.png", folder / "_static")
+    variables = {k: v for k, v in os.environ.items() if k != "GITHUB_REPOSITORY"}
+    command = [sys.executable, "-m", "sphinx", "-q", "-c", "docs", ".", "site"]
+    subprocess.run(command, cwd=folder, env={**variables, **environment}, check=True)
+    return {name: (folder / "site" / name).with_suffix(".html").read_text() for name in PAGES}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The site of a repository, its pages at reduced size."""
+    folder = tmp_path_factory.mktemp("site")
+    return build(folder, DAE_JAX_TUTORIAL="quick", GITHUB_REPOSITORY="Someone/dae_jax")
+
+
+def meta(page: str) -> dict[str, str]:
+    return dict(re.findall(r'<meta (?:name|property)="([\w:]+)" content="([^"]*)"', page))
+
+
+@pytest.mark.slow
+def test_every_page_has_a_description_and_a_card(site):
+    for name, page in site.items():
+        assert {"description", "twitter:card", "og:title", "og:image:alt"} <= set(meta(page)), name
+    index, tutorial = meta(site["docs/index.md"]), meta(site["tutorials/04_denoising.md"])
+    assert index["description"] == "Damage the image, restore it, and learn what it is made of."
+    assert tutorial["description"] == "Why salt &amp; pepper is hard; how to"
+    assert tutorial["og:title"] == "4. Denoising"
+    base = "https://someone.github.io/dae_jax/"
+    assert tutorial["og:image"] == f"{base}_static/card.png"
+    assert tutorial["og:url"] == f"{base}tutorials/04_denoising.html"
+
+
+@pytest.mark.slow
+def test_without_a_repository_no_address_is_invented(tmp_path):
+    pages = build(tmp_path, DAE_JAX_TUTORIAL="full")
+    for page in pages.values():
+        assert "og:url" not in meta(page) and "github" not in meta(page)["og:image"]
+    assert 'class="reduced"' not in pages["tutorials/04_denoising.md"]
+
+
+@pytest.mark.slow
+def test_a_tutorial_has_its_number_and_says_that_it_is_small(site):
+    page = site["tutorials/04_denoising.md"]
+    assert "<h1>4. Denoising<" in page and 'class="reduced"' in page
+    assert "4. Denoising" in site["docs/index.md"]
+    assert 'class="reduced"' not in site["docs/index.md"]
+
+
+@pytest.mark.slow
+def test_the_first_mention_of_a_term_and_names_in_code_are_links(site):
+    page = site["tutorials/04_denoising.md"]
+    links = re.findall(r'<a class="[^"]*term[^"]*" href="([^"]+)">([^<]+)</a>', page)
+    assert links == [("../docs/glossary.html#term-salt-and-pepper", "Salt and pepper")]
+    assert 'href="../docs/reference.html#dae_jax.autoencoder.encode"' in page
+    assert page.count("dae_jax.autoencoder.encode</span>") == 1
+
+
+@pytest.mark.slow
+def test_the_rows_of_the_results_are_labelled_cards(site):
+    page = site["docs/results.md"]
+    assert re.search(r'<table class="cards ', page)
+    cells = re.findall(r'<td data-label="(\w+)"', page)
+    assert cells == ["experiment", "number", "verdict"] * 2
+    assert re.findall(r'data-verdict="(\w+)"', page) == ["agrees", "worse"]
+    assert re.search(r'<div class="again">.*mlp', page)
+
+
+def test_the_card_is_as_large_as_it_says():
+    from PIL import Image
+
+    with Image.open(DOCS / "_static" / "card.png") as card:
+        assert card.size == (1200, 630)
+
+
+def test_the_card_and_the_icon_are_those_of_their_script():
+    import numpy as np
+    from PIL import Image
+
+    spec = importlib.util.spec_from_file_location("card", DOCS / "card.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with Image.open(DOCS / "_static" / "icon.png") as icon:
+        np.testing.assert_array_equal(np.asarray(icon), np.asarray(module.icon()))
