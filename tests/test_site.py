@@ -113,6 +113,46 @@ def test_the_rows_of_the_results_are_labelled_cards(site):
     assert re.search(r'<div class="again">.*mlp', page)
 
 
+def loaded(name: str):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_weights_are_models_that_restore_digits(tmp_path):
+    import numpy as np
+
+    import dae_jax
+    from dae_jax import datasets
+
+    files = loaded("weights").write(tmp_path / "weights")
+    linked = re.findall(r'href="../weights/(\w+\.safetensors)"', (DOCS / "models.md").read_text())
+    assert sorted(linked) == [path.name for path in files]
+    images = np.asarray(datasets.load("mnist-sample").test.images[:200])
+    damaged = images * (np.random.default_rng(0).random(images.shape) > 0.3).astype(np.uint8)
+    errors = {}
+    for path in files:
+        model = dae_jax.load(path)
+        assert model.widths == (784, 500)
+        level = round(100 * model.card.denoising["corruption"])
+        assert path.stem == f"da_{level}"
+        errors[level] = np.square(model.reconstruct(damaged) - images / 255).mean()
+    assert min(errors, key=errors.__getitem__) == 30 and errors[30] < 0.5 * errors[0]
+
+
+def test_the_weights_are_those_that_the_demonstration_was_made_of(tmp_path):
+    """Packed again, they are the same bits."""
+    from safetensors.numpy import load, load_file
+
+    from dae_jax.runs import exporting
+
+    path = DOCS / "_static" / "demo" / "models" / "da_30.safetensors"
+    again = load(exporting.to_web(loaded("weights").unpacked(path)))
+    for name, value in load_file(path).items():
+        assert (again[name] == value).all(), name
+
+
 def test_the_card_is_as_large_as_it_says():
     from PIL import Image
 
@@ -124,8 +164,6 @@ def test_the_card_and_the_icon_are_those_of_their_script():
     import numpy as np
     from PIL import Image
 
-    spec = importlib.util.spec_from_file_location("card", DOCS / "card.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = loaded("card")
     with Image.open(DOCS / "_static" / "icon.png") as icon:
         np.testing.assert_array_equal(np.asarray(icon), np.asarray(module.icon()))
