@@ -35,10 +35,14 @@ export function model({ tensors, metadata }) {
 
 /** Weights of 10 bits: s sign(q) (|q| / 511)^2; see `dae_jax.runs.exporting.to_web`. */
 function unpacked({ W, W_low: low, W_scale: scale }, hidden) {
-  return Float32Array.from(W.data, (high, at) => {
-    const q = 4 * high + ((low.data[at >> 2] >> (2 * (at & 3))) & 3);
-    return Math.sign(q) * scale.data[at % hidden] * (q / 511) ** 2;
-  });
+  const values = Float64Array.from({ length: 1024 }, (_, at) => Math.sign(at - 512) * ((at - 512) / 511) ** 2);
+  const weights = new Float32Array(W.data.length);
+  for (let at = 0, column = 0; at < weights.length; at++) {
+    const q = 4 * W.data[at] + ((low.data[at >> 2] >> (2 * (at & 3))) & 3);
+    weights[at] = scale.data[column] * values[q + 512];
+    if (++column === hidden) column = 0;
+  }
+  return weights;
 }
 
 const sigmoid = (a) => 1 / (1 + Math.exp(-a));

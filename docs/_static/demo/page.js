@@ -17,6 +17,9 @@ const state = {
   pen: false,
 };
 
+/** A moment in which the browser answers and draws. */
+const pause = () => new Promise((done) => setTimeout(done));
+
 function paint(canvas, image) {
   const context = canvas.getContext("2d");
   const pixels = context.createImageData(28, 28);
@@ -157,16 +160,24 @@ function copyToDrawing(image) {
 async function begin() {
   const files = LEVELS.map((level) => read(new URL(`models/da_${level}.safetensors`, here)));
   const [examples, ...read_] = await Promise.all([read(new URL("digits.safetensors", here)), ...files]);
-  const models = read_.map(model);
+  const models = [];
+  for (const file of read_) {
+    await pause();
+    models.push(model(file));
+  }
   const { images: { data, shape: [n] }, labels } = examples.tensors;
   const digits = Array.from({ length: n }, (_, i) =>
     Float32Array.from(data.subarray(784 * i, 784 * (i + 1)), (byte) => byte / 255),
   );
-  const usual = models.map((dA) => {
+  const usual = [];
+  for (const dA of models) {
     const sum = new Float32Array(dA.hidden);
-    for (const digit of digits) encode(dA, digit).forEach((value, j) => (sum[j] += value / n));
-    return sum;
-  });
+    for (const [i, digit] of digits.entries()) {
+      if (i % 5 === 0) await pause();
+      encode(dA, digit).forEach((value, j) => (sum[j] += value / n));
+    }
+    usual.push(sum);
+  }
 
   const changed = (clean) => {
     state.clean = clean;
