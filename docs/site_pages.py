@@ -11,6 +11,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from docutils import nodes
 from PIL import Image
@@ -54,7 +55,6 @@ def _number(app: Sphinx, page: str, source: list[str]) -> None:
 def _mark_plots(app: Sphinx, doctree: nodes.document) -> None:
     for image in doctree.findall(nodes.image):
         path = Path(app.srcdir, image["uri"])
-        image["loading"] = "lazy"
         if path.suffix == ".png" and path.is_file():
             with Image.open(path) as picture:
                 if "Matplotlib" in picture.info.get("Software", ""):
@@ -170,6 +170,38 @@ def _head(
     context["metatags"] = context.get("metatags", "") + "\n".join(lines) + "\n"
 
 
+def _size_images(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """State the sizes of images, so that nothing moves when they come, and load later ones late.
+
+    Also give the navigation's headings, which the theme marks as such, the level they lack.
+    """
+    files = {
+        name: Path(app.srcdir, path) for path, name in getattr(app.builder, "images", {}).items()
+    }
+    seen = 0
+
+    def sized(tag: re.Match[str]) -> str:
+        nonlocal seen
+        seen += 1
+        late = ' loading="lazy"' if seen > 2 and "loading=" not in tag[0] else ""
+        path = files.get(unquote(tag[1]))
+        if path is None or not path.is_file() or path.suffix not in (".png", ".webp"):
+            return f"<img{late}{tag[0][4:]}"
+        with Image.open(path) as picture:
+            width, height = picture.size
+        return f'<img width="{width}" height="{height}"{late}{tag[0][4:]}'
+
+    if "body" in context:
+        pattern = r'<img\b(?![^>]*\bwidth=)[^>]*?src="[^"]*?([^"/]+)"[^>]*>'
+        context["body"] = re.sub(pattern, sized, context["body"])
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace(
+        'role="heading"', 'role="heading" aria-level="2"'
+    )
+
+
 def _label_cells(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
@@ -218,4 +250,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-resolved", _link_terms)
     app.connect("html-page-context", _head)
     app.connect("html-page-context", _label_cells)
+    app.connect("html-page-context", _size_images, priority=900)  # after the theme
     return {"parallel_read_safe": True, "parallel_write_safe": True}

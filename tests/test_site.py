@@ -25,6 +25,8 @@ description = "Of a page without words."
 exclude_patterns = ["site"]
 """
 PAGES = {
+    "docs/picture.md": "# Picture\n\nA page with a picture, whose size is stated in it.\n\n"
+    "![A card](../_static/card.png)\n",
     "docs/index.md": "# dae_jax\n\n"
     "**Damage** the image, restore it, and learn what it is made of.\n\n"
     "```{toctree}\n:glob:\n\n../tutorials/*\n*\n```\n",
@@ -101,6 +103,13 @@ def test_the_first_mention_of_a_term_and_names_in_code_are_links(site):
     assert links == [("../docs/glossary.html#term-salt-and-pepper", "Salt and pepper")]
     assert 'href="../docs/reference.html#dae_jax.autoencoder.encode"' in page
     assert page.count("dae_jax.autoencoder.encode</span>") == 1
+
+
+@pytest.mark.slow
+def test_pictures_have_sizes_and_the_navigation_has_levels(site):
+    assert '<img width="1200" height="630" alt="A card"' in site["docs/picture.md"]
+    for page in site.values():
+        assert 'role="heading"' not in page.replace('role="heading" aria-level="2"', "")
 
 
 @pytest.mark.slow

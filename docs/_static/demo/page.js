@@ -18,7 +18,7 @@ const state = {
 };
 
 /** A moment in which the browser answers and draws. */
-const pause = () => new Promise((done) => setTimeout(done));
+const pause = (milliseconds = 0) => new Promise((done) => setTimeout(done, milliseconds));
 
 function paint(canvas, image) {
   const context = canvas.getContext("2d");
@@ -158,6 +158,10 @@ function copyToDrawing(image) {
 }
 
 async function begin() {
+  if (document.readyState !== "complete") {
+    await new Promise((done) => addEventListener("load", done, { once: true }));
+  }
+  await pause(100); // the text is drawn before two megabytes of models are asked for
   const files = LEVELS.map((level) => read(new URL(`models/da_${level}.safetensors`, here)));
   const [examples, ...read_] = await Promise.all([read(new URL("digits.safetensors", here)), ...files]);
   const models = [];
