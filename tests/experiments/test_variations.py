@@ -186,6 +186,19 @@ def test_the_table_stands_between_its_marks(tmp_path: Path):
     assert path.read_text() == f"before\n{begin}\n\nNot measured yet.\n\n{end}\nafter\n"
 
 
+def test_the_numbers_of_the_tutorial_are_those_of_the_report():
+    sets = variations.read(ROOT / "results" / "variations")
+    page = (ROOT / "tutorials" / "11_does_noise_help.md").read_text()
+    errors = {row["arm"]: row["test_error"] for row in sets["rect"]["rows"]}
+    for arm in ("SAA-3", "SdA-3", "random", "rectifiers"):
+        assert f"{100 * errors[arm]:.2f} %" in page
+    for difference in sets["rect"]["differences"]:
+        if difference["arm"] == "SdA-3" and difference["against"] in ("SAA-3", "rectifiers"):
+            low, high = difference["interval"]
+            words = f"{100 * difference['saves']:.2f} ± {50 * (high - low):.2f}"
+            assert words.replace("0.", ".") in page.replace("0.", ".")
+
+
 def test_the_readmes_table_is_that_of_the_committed_report():
     begin, end = variations_table.MARKS
     table = (ROOT / "README.md").read_text().split(begin)[1].split(end)[0].strip()
