@@ -2,7 +2,8 @@
 
 Tutorials get their number, from their file, in front of their title. The first mention of a
 glossary's term links to it, and so do names of the package in code to the reference. Diagrams of
-Matplotlib get the class ``plot``, which the style brightens in the dark.
+Matplotlib get the class ``plot``, which the style brightens in the dark, or ``slab``, which it
+dims, if they are on white.
 """
 
 import html
@@ -58,7 +59,8 @@ def _mark_plots(app: Sphinx, doctree: nodes.document) -> None:
         if path.suffix == ".png" and path.is_file():
             with Image.open(path) as picture:
                 if "Matplotlib" in picture.info.get("Software", ""):
-                    image["classes"].append("plot")
+                    corner = picture.convert("RGBA").getpixel((0, 0))
+                    image["classes"].append("plot" if corner[3] == 0 else "slab")
 
 
 def _link_names(app: Sphinx, doctree: nodes.document) -> None:
