@@ -47,6 +47,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.githubpages",
     "site_pages",
+    "stylesheets",
     "weights",
     "formulas" if formulas.package() else "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",

@@ -177,7 +177,8 @@ def _size_images(
 ) -> None:
     """State the sizes of images, so that nothing moves when they come, and load later ones late.
 
-    Also give the navigation's headings, which the theme marks as such, the level they lack.
+    Also give the navigation's headings, which the theme marks as such, the level they lack, and
+    leave hidden code the name that is written on it.
     """
     files = {
         name: Path(app.srcdir, path) for path, name in getattr(app.builder, "images", {}).items()
@@ -197,7 +198,8 @@ def _size_images(
 
     if "body" in context:
         pattern = r'<img\b(?![^>]*\bwidth=)[^>]*?src="[^"]*?([^"/]+)"[^>]*>'
-        context["body"] = re.sub(pattern, sized, context["body"])
+        body = context["body"].replace(' aria-label="Toggle hidden content"', "")
+        context["body"] = re.sub(pattern, sized, body)
     tree = context.get("furo_navigation_tree", "")
     context["furo_navigation_tree"] = tree.replace(
         'role="heading"', 'role="heading" aria-level="2"'

@@ -17,7 +17,7 @@ DOCS = ROOT / "docs"
 CONF = """
 import sys
 sys.path.insert(0, {docs!r})
-extensions = ["myst_parser", "sphinx.ext.autodoc", "site_pages"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "site_pages", "stylesheets"]
 myst_enable_extensions = ["colon_fence"]
 default_role = "py:obj"
 project, root_doc, html_theme = "dae_jax", "docs/index", "furo"
@@ -110,6 +110,30 @@ def test_pictures_have_sizes_and_the_navigation_has_levels(site):
     assert '<img width="1200" height="630" alt="A card"' in site["docs/picture.md"]
     for page in site.values():
         assert 'role="heading"' not in page.replace('role="heading" aria-level="2"', "")
+
+
+@pytest.mark.slow
+def test_a_page_asks_for_one_stylesheet_and_for_nothing_elsewhere(site):
+    for name, page in site.items():
+        (sheet,) = re.findall(r'<link rel="stylesheet" type="text/css" href="([^"]+)"', page)
+        assert sheet == "../_static/all.css"
+        loaded = re.findall(r'<(?:script|img|iframe)\b[^>]*?src="([^"]+)"', page)
+        loaded += re.findall(
+            r'<link\b[^>]*rel="(?:stylesheet|shortcut icon)"[^>]*href="([^"]+)"', page
+        )
+        assert not [where for where in loaded if "://" in where], name
+
+
+def test_joined_stylesheets_find_their_files(tmp_path):
+    (tmp_path / "katex").mkdir()
+    fonts = "@font-face{font-display:block;src:url(fonts/a.woff2)}"
+    (tmp_path / "katex/katex.css").write_text(fonts)
+    (tmp_path / "site.css").write_text('a{background:url("data:image/png,x")} b{src:url(x.png)}')
+    text = loaded("stylesheets").bundle(tmp_path, ("katex/katex.css", "site.css"))
+    assert text == (
+        "@font-face{font-display:swap;src:url(katex/fonts/a.woff2)}\n"
+        'a{background:url("data:image/png,x")} b{src:url(x.png)}'
+    )
 
 
 @pytest.mark.slow

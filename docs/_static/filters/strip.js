@@ -78,6 +78,19 @@ function start({ epochs, levels, cost, local }) {
   return show();
 }
 
+/** Resolves when an element is about to be seen. */
+function near(target) {
+  return new Promise((resolve) => {
+    const observer = new IntersectionObserver((entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      observer.disconnect();
+      resolve();
+    }, { rootMargin: "600px" });
+    observer.observe(target);
+  });
+}
+
+if (root) await near(root);
 // The contact sheet stays where the numbers cannot be loaded.
 const answer = root && (await fetch(new URL("numbers.json", here)).catch(() => null));
 if (answer?.ok) await start(await answer.json());
