@@ -1,7 +1,9 @@
 """The setting of every test: strict dtypes, checked shapes, two devices; and shared fixtures."""
 
+import mimetypes
 import os
 import platform
+import re
 import shutil
 from importlib.metadata import version
 
@@ -224,3 +226,41 @@ def browser():
             pytest.skip(f"Chromium does not start: {str(error).splitlines()[0]}")
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def open_part(browser):
+    """A function that opens a part of a tutorial, without the site's frame, at a width.
+
+    The part is the raw HTML from its stylesheet to its script, `_static/<name>/`, with the picture
+    that stands there without JavaScript.
+    """
+    pages = []
+
+    def opened(tutorial, name, width=1280, lost="", **how):
+        (part,) = re.findall(rf"<link [^>]*{name}/\w+\.css\">.*?</script>", tutorial, re.S)
+        picture = rf'<img alt="\1" src="../_static/{name}/contact.webp">'
+        part, n = re.subn(r"!\[(.*?)\]\((.*?)\)", picture, part)
+        assert n == 1
+        meta = '<link rel="icon" href="data:,"><meta name="viewport" content="width=device-width">'
+        html = f'<!doctype html><html lang="en"><meta charset="utf-8">{meta}{part}</html>'
+
+        def serve(route):
+            path = route.request.url.removeprefix("http://site/")
+            if path == "tutorials/page.html":
+                return route.fulfill(body=html, content_type="text/html")
+            file = Path(__file__).parent.parent / "docs" / path
+            kind = "text/javascript" if file.suffix == ".js" else mimetypes.guess_type(file)[0]
+            return route.fulfill(body=file.read_bytes(), content_type=kind or "image/webp")
+
+        page = browser.new_page(viewport={"width": width, "height": 1000}, **how)
+        page.route("http://site/**", serve)
+        if lost:
+            page.route(f"**/{lost}", lambda route: route.abort())
+        page.goto("http://site/tutorials/page.html")
+        pages.append(page)
+        return page
+
+    yield opened
+    for page in pages:
+        page.close()

@@ -3,9 +3,9 @@
 Without a browser, only the files are tested.
 """
 
+import functools
 import importlib.util
 import json
-import mimetypes
 import re
 
 import numpy as np
@@ -105,37 +105,9 @@ def test_weights_of_8_bits_make_up_for_each_other():
 
 
 @pytest.fixture
-def open_page(browser):
-    """A function that opens the page's map, without the site's frame, at a width."""
-    (part,) = re.findall(r'<link [^>]*map/map.css">.*?</script>', PAGE, re.S)
-    part, n = re.subn(
-        r"!\[(.*?)\]\((.*?)\)", r'<img alt="\1" src="../_static/map/contact.webp">', part
-    )
-    assert n == 1
-    meta = '<link rel="icon" href="data:,"><meta name="viewport" content="width=device-width">'
-    html = f'<!doctype html><html lang="en"><meta charset="utf-8">{meta}{part}</html>'
-    pages = []
-
-    def serve(route):
-        path = route.request.url.removeprefix("http://site/")
-        if path == "tutorials/page.html":
-            return route.fulfill(body=html, content_type="text/html")
-        file = ROOT / "docs" / path
-        kind = "text/javascript" if file.suffix == ".js" else mimetypes.guess_type(file)[0]
-        return route.fulfill(body=file.read_bytes(), content_type=kind or "image/webp")
-
-    def opened(width=1280, lost="", **how):
-        page = browser.new_page(viewport={"width": width, "height": 1000}, **how)
-        page.route("http://site/**", serve)
-        if lost:
-            page.route(f"**/{lost}", lambda route: route.abort())
-        page.goto("http://site/tutorials/page.html")
-        pages.append(page)
-        return page
-
-    yield opened
-    for page in pages:
-        page.close()
+def open_page(open_part):
+    """A function that opens the page's map."""
+    return functools.partial(open_part, PAGE, "map")
 
 
 def ready(page):
