@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import turns
 
-from dae_jax import autoencoder, console, corruption, datasets
+from dae_jax import autoencoder, console, corruption, datasets, evaluation
 from dae_jax.autoencoder import Params
 from dae_jax.runs import saved
 
@@ -34,18 +34,25 @@ def rounded(W: np.ndarray, bits: int, root: int) -> np.ndarray:
     return scale * np.sign(W) * (q / most) ** root
 
 
-def largest_difference(params: Params, W: np.ndarray, images: jax.Array) -> float:
-    """The largest change of a restored pixel, in [0, 1]."""
-    restore = jax.jit(autoencoder.reconstruct)
-    changed = params._replace(W=jnp.asarray(W))
-    each = (abs(restore(params, x) - restore(changed, x)).max() for x in np.split(images, 10))
-    return max(map(float, each))
+def restored(params: Params, images: np.ndarray) -> np.ndarray:
+    return evaluation.apply(saved.reconstruct("sigmoid"), params, images)
+
+
+def differences(params: Params, images: np.ndarray) -> dict[str, float]:
+    """The largest change of a restored pixel, in [0, 1], for each way to round the weights."""
+    before, W = restored(params, images), np.asarray(params.W)
+    rows = {}
+    for bits in BITS:
+        for name, root in ROOTS.items():
+            after = restored(params._replace(W=jnp.asarray(rounded(W, bits, root))), images)
+            rows[f"{bits} bits, {name}"] = float(abs(after - before).max())
+    return rows
 
 
 def main(folders: Sequence[str]) -> int:
     data = datasets.load("mnist")
-    digits = jnp.float32(data.test.images) / 255
-    images = corruption.mask(jax.random.key(SEED), digits, LEVEL)
+    digits = autoencoder.pixels(np.asarray(data.test.images), 255)
+    images = np.asarray(corruption.mask(jax.random.key(SEED), digits, LEVEL))
     about = {"data": data.name, "images": len(data.train.images), "backend": jax.default_backend()}
     about |= {"level": LEVEL, "seed": SEED}
     report = turns.Report("weights", turns.facts_of(about, VERSIONS), turns.RESULTS)
@@ -54,13 +61,7 @@ def main(folders: Sequence[str]) -> int:
     for folder in map(Path, folders):
         params, _ = saved.load(saved.find(str(folder), saved.DA))
         assert isinstance(params, Params)
-        rows[folder.name] = {
-            f"{bits} bits, {name}": largest_difference(
-                params, rounded(np.asarray(params.W), bits, root), images
-            )
-            for bits in BITS
-            for name, root in ROOTS.items()
-        }
+        rows[folder.name] = differences(params, images)
     names = next(iter(rows.values()), {})
     lines = [[run, *(f"{row[name]:.4f}" for name in names)] for run, row in rows.items()]
     report.say(turns.markdown(["largest change of a pixel", *names], lines))

@@ -11,7 +11,8 @@ from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
 FILTERS = Path(__file__).parent.parent / "filters"
-SIZE, SHOWN = (1200, 630), 203  # of the card; of a sheet of filters, seven units wide
+SIZE = 1200, 630
+TILE = 29  # from one unit to the next in a sheet of filters, in pixels
 DARK, LIGHT, GREY, BLUE = "#131416", "#ffffff", "#b4b8bf", "#56b4e9"
 
 
@@ -33,7 +34,7 @@ def card() -> Image.Image:
     draw.text((60, 44), "dae_jax", LIGHT, font(60, "bold"))
     draw.text((360, 66), "denoising autoencoders in functional JAX", GREY, font(34))
     for x, level, says in ((60, 0, "trained to copy"), (650, 30, "trained to restore")):
-        tile = sheet(level).crop((0, 0, SHOWN - 1, 116 - 1 + 29))
+        tile = sheet(level).crop((0, 0, 7 * TILE - 1, 5 * TILE - 1))
         made.paste(tile.resize((490, 350), Image.Resampling.NEAREST), (x, 150))
         draw.text((x, 516), says, BLUE if level else LIGHT, font(38, "bold"))
         draw.text((x, 566), f"{level} % of the pixels masked", GREY, font(26))
@@ -43,7 +44,7 @@ def card() -> Image.Image:
 def icon() -> Image.Image:
     """The filter with the greatest kurtosis: one spot on an even ground."""
     sheets = np.asarray(sheet(30)).astype(float)
-    corners = [(29 * i, 29 * j) for i in range(10) for j in range(10)]
+    corners = [(TILE * i, TILE * j) for i in range(10) for j in range(10)]
     tiles = [sheets[i : i + 28, j : j + 28] for i, j in corners]
     most = max(tiles, key=lambda tile: ((tile - tile.mean()) ** 4).mean() / tile.var() ** 2)
     return Image.fromarray(most.astype(np.uint8)).resize((112, 112), Image.Resampling.NEAREST)

@@ -175,11 +175,7 @@ def _head(
 def _size_images(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
-    """State the sizes of images, so that nothing moves when they come, and load later ones late.
-
-    Also give the navigation's headings, which the theme marks as such, the level they lack, and
-    leave hidden code the name that is written on it.
-    """
+    """State the sizes of images, so that nothing moves when they come, and load later ones late."""
     files = {
         name: Path(app.srcdir, path) for path, name in getattr(app.builder, "images", {}).items()
     }
@@ -198,8 +194,15 @@ def _size_images(
 
     if "body" in context:
         pattern = r'<img\b(?![^>]*\bwidth=)[^>]*?src="[^"]*?([^"/]+)"[^>]*>'
-        body = context["body"].replace(' aria-label="Toggle hidden content"', "")
-        context["body"] = re.sub(pattern, sized, body)
+        context["body"] = re.sub(pattern, sized, context["body"])
+
+
+def _name_parts(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Give the navigation's headings their level, and hidden code the name that stands on it."""
+    if "body" in context:
+        context["body"] = context["body"].replace(' aria-label="Toggle hidden content"', "")
     tree = context.get("furo_navigation_tree", "")
     context["furo_navigation_tree"] = tree.replace(
         'role="heading"', 'role="heading" aria-level="2"'
@@ -254,5 +257,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-resolved", _link_terms)
     app.connect("html-page-context", _head)
     app.connect("html-page-context", _label_cells)
-    app.connect("html-page-context", _size_images, priority=900)  # after the theme
+    app.connect("html-page-context", _size_images)
+    app.connect("html-page-context", _name_parts, priority=900)  # after the theme
     return {"parallel_read_safe": True, "parallel_write_safe": True}

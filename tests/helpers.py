@@ -1,9 +1,11 @@
 """Shared helpers: keys, errors that are one clear line, IDX files, files of a run."""
 
+import importlib.util
 import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -20,6 +22,15 @@ IDX_CODES = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}
 def key(seed: int = 7) -> jax.Array:
     """A new key object, since the tests check that each is used for one draw only."""
     return jax.random.key(seed)
+
+
+def script(path: Path) -> ModuleType:
+    """A module that is in no package, such as those of `docs/`."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def drawn(init: Callable[[], Any], seed: int = 0) -> Any:

@@ -12,20 +12,13 @@ import pytest
 import dae_jax
 from dae_jax.experiments import reports
 from dae_jax.experiments.catalogue import EXPERIMENTS
-from helpers import ROOT
+from helpers import ROOT, script
 
 DOCS = Path(__file__).parent.parent / "docs"
 SOURCES = sorted(Path(dae_jax.__path__[0]).rglob("*.py"))
 
 
-def load_generator():
-    spec = importlib.util.spec_from_file_location("reference_pages", DOCS / "reference_pages.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-reference_pages = load_generator()
+reference_pages = script(DOCS / "reference_pages.py")
 PAGES = reference_pages.pages()
 FOLDERS = [
     name

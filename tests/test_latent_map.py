@@ -4,8 +4,8 @@ Without a browser, only the files are tested.
 """
 
 import functools
-import importlib.util
 import json
+import os
 import re
 
 import numpy as np
@@ -17,8 +17,9 @@ from safetensors.numpy import load_file
 from dae_jax import datasets, deep
 from dae_jax.experiments.catalogue import EXPERIMENTS
 from dae_jax.stacked import Layer
-from helpers import ROOT
+from helpers import ROOT, script
 
+REAL_DATA = os.environ.get("DAE_JAX_DATA", "")
 MAP = ROOT / "docs" / "_static" / "map"
 TENSORS = load_file(MAP / "map.safetensors")
 LABELS = TENSORS["labels"]
@@ -76,11 +77,10 @@ def test_both_planes_give_the_digits_back_as_well_as_published():
         assert np.square(x - z).mean() == pytest.approx(numbers[name], rel=0.08)
 
 
-def test_the_digits_are_mnists():
-    try:
-        test = datasets.load("mnist").test
-    except Exception:
-        pytest.skip("MNIST is not available")
+@pytest.mark.skipif("DAE_JAX_DATA" not in os.environ, reason="DAE_JAX_DATA: needs all of MNIST")
+def test_the_digits_are_mnists(monkeypatch):
+    monkeypatch.setenv("DAE_JAX_DATA", REAL_DATA)
+    test = datasets.load("mnist").test
     np.testing.assert_array_equal(test.labels[: len(LABELS)], LABELS)
     with Image.open(MAP / "digits.webp") as sheet:
         x = pictures(np.asarray(sheet.convert("L"), float))
@@ -88,9 +88,7 @@ def test_the_digits_are_mnists():
 
 
 def test_weights_of_8_bits_make_up_for_each_other():
-    spec = importlib.util.spec_from_file_location("latent_map", ROOT / "docs" / "latent_map.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script(ROOT / "docs" / "latent_map.py")
     rng = np.random.default_rng(0)
     x = np.float32(np.tanh(rng.normal(size=(500, 2)) @ rng.normal(size=(2, 60))))  # a bent plane
     W = np.float32(rng.normal(size=(60, 30)))

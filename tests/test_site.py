@@ -1,6 +1,5 @@
 """What the site adds to its pages: head metadata, numbers, links, labels, a banner."""
 
-import importlib.util
 import os
 import re
 import shutil
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import ROOT
+from helpers import ROOT, script
 
 pytest.importorskip("sphinx", reason="Sphinx is of the extra docs")
 DOCS = ROOT / "docs"
@@ -129,7 +128,7 @@ def test_joined_stylesheets_find_their_files(tmp_path):
     fonts = "@font-face{font-display:block;src:url(fonts/a.woff2)}"
     (tmp_path / "katex/katex.css").write_text(fonts)
     (tmp_path / "site.css").write_text('a{background:url("data:image/png,x")} b{src:url(x.png)}')
-    text = loaded("stylesheets").bundle(tmp_path, ("katex/katex.css", "site.css"))
+    text = script(DOCS / "stylesheets.py").bundle(tmp_path, ("katex/katex.css", "site.css"))
     assert text == (
         "@font-face{font-display:swap;src:url(katex/fonts/a.woff2)}\n"
         'a{background:url("data:image/png,x")} b{src:url(x.png)}'
@@ -146,20 +145,13 @@ def test_the_rows_of_the_results_are_labelled_cards(site):
     assert re.search(r'<div class="again">.*mlp', page)
 
 
-def loaded(name: str):
-    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_weights_are_models_that_restore_digits(tmp_path):
     import numpy as np
 
     import dae_jax
     from dae_jax import datasets
 
-    files = loaded("weights").write(tmp_path / "weights")
+    files = script(DOCS / "weights.py").write(tmp_path / "weights")
     linked = re.findall(r'href="../weights/(\w+\.safetensors)"', (DOCS / "models.md").read_text())
     assert sorted(linked) == [path.name for path in files]
     images = np.asarray(datasets.load("mnist-sample").test.images[:200])
@@ -181,7 +173,7 @@ def test_the_weights_are_those_that_the_demonstration_was_made_of(tmp_path):
     from dae_jax.runs import exporting
 
     path = DOCS / "_static" / "demo" / "models" / "da_30.safetensors"
-    again = load(exporting.to_web(loaded("weights").unpacked(path)))
+    again = load(exporting.to_web(script(DOCS / "weights.py").unpacked(path)))
     for name, value in load_file(path).items():
         assert (again[name] == value).all(), name
 
@@ -197,6 +189,6 @@ def test_the_card_and_the_icon_are_those_of_their_script():
     import numpy as np
     from PIL import Image
 
-    module = loaded("card")
+    module = script(DOCS / "card.py")
     with Image.open(DOCS / "_static" / "icon.png") as icon:
         np.testing.assert_array_equal(np.asarray(icon), np.asarray(module.icon()))

@@ -2,6 +2,7 @@
 
 import { NOISES, corrupt, difference, encode, filter, model, read, restore } from "./model.js";
 import { asMnist } from "./digit.js";
+import { paint } from "../elements.js";
 
 const LEVELS = [0, 10, 30, 50];
 const SIZE = 280, PEN = 22, CELL = SIZE / 28, UNITS = 12;
@@ -19,16 +20,6 @@ const state = {
 
 /** A moment in which the browser answers and draws. */
 const pause = (milliseconds = 0) => new Promise((done) => setTimeout(done, milliseconds));
-
-function paint(canvas, image) {
-  const context = canvas.getContext("2d");
-  const pixels = context.createImageData(28, 28);
-  image.forEach((value, i) => {
-    const grey = Math.round(255 * Math.min(Math.max(value, 0), 1));
-    pixels.data.set([grey, grey, grey, 255], 4 * i);
-  });
-  context.putImageData(pixels, 0, 0);
-}
 
 function show(models, usual) {
   const noise = at("noise").value, level = at("level").value / 100;

@@ -1,18 +1,13 @@
 /* Filters emerging: two sliders choose an epoch and a level; docs/filters_emerging.py made the files. */
 
+import { element } from "../elements.js";
+
 const here = new URL(".", import.meta.url);
 const SIDE = 289; // of a sheet, in pixels; those of one level lie below each other
 const root = document.getElementById("emerging");
 
 const percent = (share) => `${Math.round(100 * share)} %`;
 const nats = (cost) => (cost === null ? "–" : cost.toFixed(2));
-
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
 
 /** A labelled slider over values, and the function that says which of them is chosen. */
 function slider(id, label, values, words, chosen) {
@@ -90,7 +85,9 @@ function near(target) {
   });
 }
 
-if (root) await near(root);
-// The contact sheet stays where the numbers cannot be loaded.
-const answer = root && (await fetch(new URL("numbers.json", here)).catch(() => null));
-if (answer?.ok) await start(await answer.json());
+if (root) {
+  await near(root);
+  // The contact sheet stays where the numbers cannot be loaded.
+  const answer = await fetch(new URL("numbers.json", here)).catch(() => null);
+  if (answer?.ok) await start(await answer.json());
+}

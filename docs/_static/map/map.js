@@ -2,6 +2,7 @@
    decoder's image and the test digits nearest to it. The other plane shows the same digit. */
 
 import { read } from "../demo/model.js";
+import { element, paint } from "../elements.js";
 import { deep, pca } from "./decoder.js";
 
 const here = new URL(".", import.meta.url);
@@ -11,27 +12,11 @@ const ZOOMS = [1, 2, 4, 8], STEP = 1 / 50; // of the window's side, for an arrow
 const COLOURS = "#1f77b4 #e8720c #2ca02c #d62728 #9467bd #8c564b #d957ab #7f7f7f #a5a61a #12a5b5".split(" ");
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
-
 /** A small picture with a line of text below it. */
 function picture(label) {
   const canvas = element("canvas", { width: 28, height: 28, role: "img", "aria-label": label });
   const caption = element("figcaption", {}, label);
   return { canvas, caption, figure: element("figure", {}, canvas, caption) };
-}
-
-function paint(canvas, image) {
-  const context = canvas.getContext("2d"), pixels = context.createImageData(28, 28);
-  image.forEach((value, i) => {
-    const grey = Math.round(255 * Math.min(Math.max(value, 0), 1));
-    pixels.data.set([grey, grey, grey, 255], 4 * i);
-  });
-  context.putImageData(pixels, 0, 0);
 }
 
 const inWords = ([c1, c2]) => `(${c1.toFixed(1)}, ${c2.toFixed(1)})`;
