@@ -14,7 +14,9 @@ PYTHONS = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))
 def tests(session: nox.Session) -> None:
     """The README's test command, read out of it, with the newest versions that this Python gets."""
     found = re.search(
-        r'^ +(pip install "\.\[test\]" && pytest)$', Path("README.md").read_text(), re.MULTILINE
+        r'^ +(pip install "\.\[test\]" && pytest -n auto)$',
+        Path("README.md").read_text(),
+        re.MULTILINE,
     )
     if not found:
         session.error("README.md has no test command")
@@ -27,7 +29,7 @@ def lowest(session: nox.Session) -> None:
     """The fast tests with the lowest versions that pyproject.toml allows."""
     session.install("uv")
     session.run("uv", "pip", "install", "--resolution", "lowest-direct", ".[test]")
-    session.run("pytest", "-m", "not slow")
+    session.run("pytest", "-n", "auto", "-m", "not slow")
 
 
 @nox.session(python=PYTHONS[0])

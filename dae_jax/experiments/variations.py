@@ -43,9 +43,19 @@ __all__ = [
 NAME = "variations"
 DEFAULT = ("basic", "rot", "bg-rand", "rect", "convex")
 """The sets that can be made as published; the others have own backgrounds."""
-GRIDS = {name: Grid() for name in SETS} | {"rot": Grid(depths=(1, 2, 3))}
-"""The grid of each set, as it was declared before the first test error was seen. The depths of
-``rot`` are for a figure."""
+SHORT = Grid(
+    widths=(1000,),
+    pretrain_epochs=(30,),
+    rates=(0.3, 1.0),
+    adam_rates=(0.0003, 0.001),
+    dropouts=((0.0, 0.0), (0.2, 0.25), (0.2, 0.5)),
+)
+GRIDS = {name: SHORT for name in SETS} | {
+    "rot": replace(SHORT, depths=(1, 2, 3)),
+    "rect": Grid(),
+}
+"""The grid of each set, as it was declared before its first test error was seen. ``rect``, the
+smallest, affords more trials. The depths of ``rot`` are for a figure."""
 PAIRS = [*(("SdA-3", arm) for arm in ARMS if arm != "SdA-3"), ("SAA-3", "random")]
 """The classifiers that are compared image by image."""
 VERSION = 1
