@@ -1,4 +1,4 @@
-"""Helpers of the tutorial pages: their size, their data, and how to show images and source code.
+"""Helpers of the tutorial pages: their size, their data and models, how to show images and code.
 
 With ``DAE_JAX_TUTORIAL=quick`` the same cells run on fewer images for fewer epochs. The tests
 execute every page in this way.
@@ -9,6 +9,7 @@ import copy
 import inspect
 import os
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,9 @@ from dae_jax.datasets import Dataset, Split
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["QUICK_IMAGES", "Source", "full", "mnist", "quick", "show", "size", "source"]
+    from dae_jax.stacked import Classifier
+
+__all__ = ["QUICK_IMAGES", "Source", "full", "mnist", "offer", "quick", "show", "size", "source"]
 
 QUICK_IMAGES = 1_000
 """Training images at the reduced size."""
@@ -71,6 +74,42 @@ def full(data: Dataset) -> bool:
         Whether to assert these numbers.
     """
     return not quick() and data.name == "mnist"
+
+
+def offer(name: str, model: "Classifier", data: Dataset, activation: str = "sigmoid") -> None:
+    """Save the classifier that a page has trained, with its card, if the site is being built.
+
+    The site offers it as a download. The environment variable ``DAE_JAX_DOWNLOADS`` names the
+    folder; nothing is saved without it.
+
+    Args:
+        name: The name of the file, without its ending.
+        model: The classifier.
+        data: The data set that it was trained on.
+        activation: That of its hidden layers; see `dae_jax.runs.saved.ACTIVATIONS`.
+    """
+    if not (folder := os.environ.get("DAE_JAX_DOWNLOADS")):
+        return
+    from dae_jax import __version__
+    from dae_jax.runs import cards, saved
+
+    card = cards.Card(
+        kind="classifier",
+        dae_jax=__version__,
+        data=data.name,
+        image_shape=data.image_shape,
+        pixels=data.train.images.shape[1],
+        integer_pixels=True,
+        range=(0.0, 255.0),
+        pixel_scale=255.0,
+        class_names=tuple(map(str, range(data.train.n_classes))),
+        config={"tutorial": {"page": name, "quick": quick()}},
+        seed=None,
+        activation=activation,
+    )
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    saved.save(path / f"{name}.safetensors", model, card)
 
 
 def show(sheet: np.ndarray, zoom: int = 2) -> "Image":

@@ -152,7 +152,9 @@ def test_the_weights_are_models_that_restore_digits(tmp_path):
     from dae_jax import datasets
 
     files = script(DOCS / "weights.py").write(tmp_path / "weights")
-    linked = re.findall(r'href="../weights/(\w+\.safetensors)"', (DOCS / "models.md").read_text())
+    linked = re.findall(
+        r'href="../weights/(da_\d+\.safetensors)"', (DOCS / "models.md").read_text()
+    )
     assert sorted(linked) == [path.name for path in files]
     images = np.asarray(datasets.load("mnist-sample").test.images[:200])
     damaged = images * (np.random.default_rng(0).random(images.shape) > 0.3).astype(np.uint8)

@@ -2,12 +2,16 @@
 
 import ast
 import inspect
+import re
 
+import jax
 import numpy as np
 import pytest
 
 from dae_jax import autoencoder, corruption, datasets, deep, objectives, stacked, training, tutorial
 from dae_jax.datasets import mnist
+from dae_jax.runs import saved
+from helpers import ROOT
 
 
 @pytest.mark.parametrize(("value", "quick"), [("quick", True), ("full", False), (None, False)])
@@ -43,6 +47,32 @@ def test_the_numbers_of_a_page_apply_at_full_size_on_all_of_mnist(monkeypatch):
     assert tutorial.full(sample._replace(name="mnist")) and not tutorial.full(sample)
     monkeypatch.setenv("DAE_JAX_TUTORIAL", "quick")
     assert not tutorial.full(sample._replace(name="mnist"))
+
+
+def test_a_page_offers_its_classifier_where_a_site_is_built(monkeypatch, tmp_path):
+    data = datasets.load("mnist-sample")
+    layers = stacked.init(jax.random.key(0), 784, [5])
+    model = stacked.classifier(layers, n_inputs=784, n_classes=10)
+    monkeypatch.delenv("DAE_JAX_DOWNLOADS", raising=False)
+    tutorial.offer("stack", model, data)
+    monkeypatch.setenv("DAE_JAX_DOWNLOADS", str(tmp_path / "weights"))
+    tutorial.offer("stack", model, data, activation="relu")
+    loaded = saved.load(tmp_path / "weights" / "stack.safetensors")
+    assert loaded.card.activation == "relu" and loaded.widths == (784, 5, 10)
+    expected = stacked.logits(
+        model, data.test.images[:20] / np.float32(255), activation=jax.nn.relu
+    )
+    labels = loaded.predict(data.test.images[:20])
+    np.testing.assert_array_equal(labels.astype(int), expected.argmax(axis=1))
+
+
+def test_the_pages_link_to_what_they_offer():
+    pages = ROOT / "tutorials"
+    for page in ("05_stacking", "13_the_ladder"):
+        text = (pages / f"{page}.md").read_text()
+        [name] = re.findall(r'^tutorial\.offer\("(\w+)"', text, re.MULTILINE)
+        for path in (pages / f"{page}.md", ROOT / "docs/models.md"):
+            assert f'href="../weights/{name}.safetensors"' in path.read_text()
 
 
 def test_a_sheet_is_enlarged_without_smoothing():

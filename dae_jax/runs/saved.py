@@ -40,6 +40,7 @@ __all__ = [
     "DA",
     "FORMAT",
     "Model",
+    "card_of",
     "described",
     "encode",
     "find",
@@ -291,7 +292,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     if "kind" not in metadata and not isinstance(params, Classifier):
         card = _old_card(path, params)
     else:
-        card = _card(metadata, f"model card of {path}")
+        card = card_of(metadata, f"model card of {path}")
         _check_sizes(params, card, path)
     if "checksum" not in metadata:
         print(f"{path} is of an earlier version, without a checksum: unverified", file=sys.stderr)
@@ -359,8 +360,12 @@ def _check_sizes(params: AnyParams | Classifier, card: Card, path: Path) -> None
         raise InputError(path, expected="tensors that fit each other and the card", got=got)
 
 
-def _card(metadata: Mapping[str, Any], what: str) -> Card:
-    """The card of a file's metadata.
+def card_of(metadata: Mapping[str, Any], what: str) -> Card:
+    """The card in a file's metadata.
+
+    Args:
+        metadata: Its entries; those that `save` adds are left out.
+        what: The card's name, for the error.
 
     Raises:
         InputError: A value is missing, of another type or out of its range.
