@@ -43,8 +43,10 @@ __all__ = [
     "Recipe",
     "convex_regions",
     "digit_parts",
+    "filled",
     "is_convex",
     "make",
+    "outlines",
     "patches",
     "photographs",
     "read",
@@ -318,6 +320,19 @@ def rectangles(
     return np.concatenate([corners, sides], axis=1)
 
 
+def filled(drawn: np.ndarray) -> np.ndarray:
+    """The pixels inside rectangles, (n, 28, 28), bool, from the array of `rectangles`."""
+    top, left, height, width = (drawn[:, i, None, None] for i in range(4))
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    return (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)
+
+
+def outlines(drawn: np.ndarray) -> np.ndarray:
+    """Images of the outlines of rectangles, one pixel wide, (n, 28, 28), bytes."""
+    smaller = drawn + np.array([1, 1, -2, -2])
+    return np.where(filled(drawn) & ~filled(smaller), 255, 0).astype(np.uint8)
+
+
 def convex_regions(rng: RandomState, n: int, p: float, least: int) -> np.ndarray:
     r"""Draw convex regions: intersections of half-planes with a point in common.
 
@@ -414,19 +429,13 @@ def _rectangles_on(
     """Rectangles, and whether they are tall: outlines on black, or patches on patches."""
     if with_patches:
         drawn = rectangles(rng, n, least_side=10, least_difference=5, area=(0.25, 0.75))
-    else:
-        drawn = rectangles(rng, n)
-    top, left, height, width = (drawn[:, i, None, None] for i in range(4))
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    inside = (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)
-    labels = (drawn[:, 2] > drawn[:, 3]).astype(np.uint8)
-    if with_patches:
         pictures = photographs()
         front, back = (patches(rng, n, pictures) for _ in range(2))
-        return np.where(inside, front, back), labels
-    on_edge = (rows == top) | (rows == top + height - 1) | (columns == left)
-    outline = inside & (on_edge | (columns == left + width - 1))
-    return np.where(outline, 255, 0).astype(np.uint8), labels
+        images = np.where(filled(drawn), front, back)
+    else:
+        drawn = rectangles(rng, n)
+        images = outlines(drawn)
+    return images, (drawn[:, 2] > drawn[:, 3]).astype(np.uint8)
 
 
 def _divided(images: np.ndarray, labels: np.ndarray, sizes: tuple[int, ...]) -> mnist.Parts:
