@@ -119,7 +119,7 @@ def test_the_committed_reports_carry_the_name_of_their_processor(scripts):
     scripts_run = {path.name.partition("-")[0] for path in paths}
     assert scripts_run == {
         *("blocks", "checks", "estimator", "imputation", "ladder", "layout", "networks"),
-        *("processes", "scale", "sda", "speed", "weights"),
+        *("pages", "processes", "rectangles", "scale", "sda", "speed", "weights"),
     }
     for path in paths:
         machine, script = read_json(path)["machine"], path.name.partition("-")[0]
@@ -135,6 +135,17 @@ def test_the_change_of_a_pixel_by_weights_of_few_bits_is_that_of_the_report():
     assert len(rows) == 4
     assert max(row["10 bits, squares"] for row in rows) < 0.01
     assert round(max(row["8 bits, equal"] for row in rows), 2) == 0.08
+
+
+def test_rectangles_whose_sides_differ_by_more_are_easier_as_the_pages_say():
+    (path,) = RESULTS.glob("rectangles-*.json")
+    errors = read_json(path)["errors"]
+    means = [sum(each) / len(each) for each in errors.values()]
+    assert means == sorted(means, reverse=True) and all(len(each) == 5 for each in errors.values())
+    extremes = {least: f"{min(each):.1f} to {max(each):.1f} %" for least, each in errors.items()}
+    text = (ROOT / "docs/results.md").read_text()
+    assert f"it has {extremes['3']} on five draws" in text
+    assert f"{extremes['5']} where" in text
 
 
 def test_the_reports_that_the_pages_name_are_there():

@@ -37,6 +37,7 @@ NOT_IMPORTED = {
     "polars": "imported by name in the tests of the estimators",
     "pre-commit": "a command",
     "pyright": "a command",
+    "pytest-xdist": "a plugin of pytest: its -n",
     "ruff": "a command",
     "tensorboardx": "the code of docs/logging.md",
 }
