@@ -89,10 +89,10 @@ def with_header(page: Path, row: Row) -> str:
         InputError: Nothing on top says what to read before.
     """
     times = (
-        f"Running time: {in_words(row['full'])} on two cores, {in_words(row['quick'])} with\n"
+        f"Running time: {in_words(row['full'])} on two cores, {in_words(row['quick'])} with "
         "`DAE_JAX_TUTORIAL=quick`."
     )
-    text, n = HEADER.subn(rf"\1 {times}*", page.read_text(), count=1)
+    text, n = HEADER.subn(rf"\1\n{times}*", page.read_text(), count=1)
     if not n:
         raise InputError(page, expected="a line that begins with *Before this page:", got="none")
     return text
@@ -107,7 +107,7 @@ def write(folder: Path, facts: Row, pages: dict[str, Row]) -> None:
     """Write the report, as a table and as numbers."""
     report = turns.Report("pages", facts, folder)
     report.say_machine()
-    report.numbers["pages"] = pages
+    report.numbers["pages"] = dict(sorted(pages.items()))
     columns = ["page", "words", "without code", "figures", "full size, s", "reduced size, s"]
     lines = [
         [name, *(str(row[k]) for k in ("words", "prose", "figures")),

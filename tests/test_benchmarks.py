@@ -137,6 +137,16 @@ def test_the_change_of_a_pixel_by_weights_of_few_bits_is_that_of_the_report():
     assert round(max(row["8 bits, equal"] for row in rows), 2) == 0.08
 
 
+def test_each_page_says_how_long_it_runs(scripts):
+    (path,) = RESULTS.glob("pages-*.json")
+    rows = read_json(path)["pages"]
+    pages = sorted((ROOT / "tutorials").glob("[0-9]*.md"))
+    assert list(rows) == [page.stem for page in pages]
+    for page in pages:
+        assert page.read_text() == scripts.pages.with_header(page, rows[page.stem])
+    assert sum(row["quick"] for row in rows.values()) < 180  # on two cores
+
+
 def test_rectangles_whose_sides_differ_by_more_are_easier_as_the_pages_say():
     (path,) = RESULTS.glob("rectangles-*.json")
     errors = read_json(path)["errors"]
