@@ -466,8 +466,8 @@ def test_the_running_times_stand_on_top_of_a_page(scripts, tmp_path, old):
     page = tmp_path / "page.md"
     page.write_text(f"# Title\n\n*Before this page: [x](x.md).{old}*\n\n*y*\n")
     assert scripts.pages.with_header(page, {"full": 240, "quick": 21}) == (
-        "# Title\n\n*Before this page: [x](x.md). Running time: 4 minutes on two cores, "
-        "20 seconds with\n`DAE_JAX_TUTORIAL=quick`.*\n\n*y*\n"
+        "# Title\n\n*Before this page: [x](x.md).\nRunning time: 4 minutes on two cores, "
+        "20 seconds with `DAE_JAX_TUTORIAL=quick`.*\n\n*y*\n"
     )
     page.write_text("# Title\n")
     refused(lambda: scripts.pages.with_header(page, {"full": 1, "quick": 1}), "page.md", "begins")
