@@ -1,5 +1,6 @@
 """One stylesheet for the site instead of six, so that a page is drawn after one request."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from sphinx.application import Sphinx
 __all__ = ["bundle", "setup"]
 
 LINKS = re.compile(
-    r'(?:<link rel="stylesheet" type="text/css" href="[^":]*_static/[^"?]+\.css[^"]*" />\s*)+'
+    r'(?:<link rel="stylesheet" type="text/css" href="[^":]*_static/(?!all-)[^"?]+\.css[^"]*" />'
+    r"\s*)+"
 )
 LINK = re.compile(r'href="([^":]*_static/)([^"?]+\.css)')
 
@@ -16,9 +18,9 @@ LINK = re.compile(r'href="([^":]*_static/)([^"?]+\.css)')
 def bundle(static: Path, names: tuple[str, ...]) -> str:
     """The text of some stylesheets, in order, whose addresses begin in the folder of all.
 
-    Text stands in another font while those of formulas are loaded.
+    Text stands in another font while those of formulas are loaded. The first line has the names.
     """
-    parts = []
+    parts = [f"/* {' '.join(names)} */"]
     for name in names:
         folder = Path(name).parent.as_posix()
         before = "" if folder == "." else f"{folder}/"
@@ -32,12 +34,17 @@ def _join(app: Sphinx, failure: Exception | None) -> None:
     if failure or app.builder.name != "html":
         return
     static = Path(app.outdir, "_static")
-    files: dict[tuple[str, ...], str] = {}
+    # Those of pages that were not written again, too.
+    names_of = {
+        path.name: tuple(path.read_text().splitlines()[0].split()[1:-1])
+        for path in static.glob("all-*.css")
+    }
 
     def joined(found: re.Match[str]) -> str:
         links = LINK.findall(found[0])
         names = tuple(name for _, name in links)
-        file = files.setdefault(names, f"all-{len(files) + 1}.css" if files else "all.css")
+        file = f"all-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:8]}.css"
+        names_of[file] = names
         return f'<link rel="stylesheet" type="text/css" href="{links[0][0]}{file}" />\n'
 
     for page in Path(app.outdir).rglob("*.html"):
@@ -45,7 +52,7 @@ def _join(app: Sphinx, failure: Exception | None) -> None:
         changed = LINKS.sub(joined, text, count=1)
         if changed != text:
             page.write_text(changed)
-    for names, file in files.items():
+    for file, names in names_of.items():
         (static / file).write_text(bundle(static, names))
 
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -115,7 +116,7 @@ def test_pictures_have_sizes_and_the_navigation_has_levels(site):
 def test_a_page_asks_for_one_stylesheet_and_for_nothing_elsewhere(site):
     for name, page in site.items():
         (sheet,) = re.findall(r'<link rel="stylesheet" type="text/css" href="([^"]+)"', page)
-        assert sheet == "../_static/all.css"
+        assert re.fullmatch(r"\.\./_static/all-\w{8}\.css", sheet)
         loaded = re.findall(r'<(?:script|img|iframe)\b[^>]*?src="([^"]+)"', page)
         loaded += re.findall(
             r'<link\b[^>]*rel="(?:stylesheet|shortcut icon)"[^>]*href="([^"]+)"', page
@@ -130,9 +131,36 @@ def test_joined_stylesheets_find_their_files(tmp_path):
     (tmp_path / "site.css").write_text('a{background:url("data:image/png,x")} b{src:url(x.png)}')
     text = script(DOCS / "stylesheets.py").bundle(tmp_path, ("katex/katex.css", "site.css"))
     assert text == (
+        "/* katex/katex.css site.css */\n"
         "@font-face{font-display:swap;src:url(katex/fonts/a.woff2)}\n"
         'a{background:url("data:image/png,x")} b{src:url(x.png)}'
     )
+
+
+def test_a_page_that_is_not_written_again_has_the_new_styles(tmp_path):
+    static = tmp_path / "_static"
+    static.mkdir()
+    pages = [tmp_path / "a.html", tmp_path / "b.html"]
+    links = (
+        f'<link rel="stylesheet" type="text/css" href="_static/{name}.css?v=1" />\n'
+        for name in "xy"
+    )
+    head = "".join(links)
+    app = SimpleNamespace(outdir=tmp_path, builder=SimpleNamespace(name="html"))
+    join = script(DOCS / "stylesheets.py")._join
+    for colour in ("red", "blue"):
+        pages[0].write_text(head)
+        if not pages[1].exists():
+            pages[1].write_text(head)
+        for name in "xy":
+            (static / f"{name}.css").write_text(f"{name} {{color: {colour}}}")
+        join(app, None)
+        for page in pages:
+            [sheet] = re.findall(r'href="([^"]+)"', page.read_text())
+            assert (tmp_path / sheet).read_text().splitlines()[1:] == [
+                f"x {{color: {colour}}}",
+                f"y {{color: {colour}}}",
+            ]
 
 
 @pytest.mark.slow
