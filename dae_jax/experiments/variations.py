@@ -51,11 +51,11 @@ SHORT = Grid(
     dropouts=((0.0, 0.0), (0.2, 0.25), (0.2, 0.5)),
 )
 GRIDS = {name: SHORT for name in SETS} | {
-    "rot": replace(SHORT, depths=(1, 2, 3)),
+    "rot": replace(SHORT, widths=(500, 1000), depths=(1, 2, 3)),
     "rect": Grid(),
 }
 """The grid of each set, as it was declared before its first test error was seen. ``rect``, the
-smallest, affords more trials. The depths of ``rot`` are for a figure."""
+smallest, affords more trials. The depths and widths of ``rot`` are for a figure."""
 PAIRS = [*(("SdA-3", arm) for arm in ARMS if arm != "SdA-3"), ("SAA-3", "random")]
 """The classifiers that are compared image by image."""
 VERSION = 1
