@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 from importlib.metadata import version
 
 # Before JAX is imported: the tests of sweeps need more than one device, on any machine.
@@ -68,6 +69,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """Leave the user's cache alone; the tests share one, which keeps the parsed sample."""
     cache = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c() -> None:
+    """Heed Ctrl-C, which a shell makes the processes in its background ignore."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import jax
 import pytest
@@ -129,15 +128,6 @@ def test_progress_in_a_terminal_is_a_bar(monkeypatch, capsys):
 # ---- Ctrl-C ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def usual_ctrl_c() -> Iterator[None]:
-    """Python's own handler; a shell makes the processes in its background ignore Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("usual_ctrl_c")
 def test_the_first_ctrl_c_sets_a_flag_and_the_second_interrupts(capsys):
     before = signal.getsignal(signal.SIGINT)
     with console.interruptible() as pressed:
