@@ -1,4 +1,4 @@
-"""The table of ``reproduce variations`` in Markdown, and its check."""
+"""The tables of ``reproduce variations`` in Markdown, and their check."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -7,13 +7,18 @@ from typing import Any
 from dae_jax.experiments.pages import Marks
 from dae_jax.experiments.variations import NAME, PAIRS, PUBLISHED, Published, read, stale
 
-__all__ = ["MARKS", "faults", "in_markdown", "tables"]
+__all__ = ["DIFFERENCES", "ERRORS", "differences", "errors", "faults", "tables"]
 
-MARKS = (
+ERRORS = (
     "<!-- variations: made by python -m dae_jax.reproduce --table README.md docs/results.md -->",
     "<!-- end of variations -->",
 )
-"""The lines of a Markdown file between which the table stands."""
+"""The lines of a Markdown file between which the test errors stand."""
+DIFFERENCES = (
+    "<!-- differences: made by python -m dae_jax.reproduce --table docs/results.md -->",
+    "<!-- end of differences -->",
+)
+"""The same for the errors that one classifier saves against another."""
 TITLES = {
     "svm": "SVM, RBF kernel",
     "SAA-3": "SAA-3, no noise",
@@ -25,12 +30,15 @@ LEVEL = 0.05  # of McNemar's test
 
 
 def tables(folder: Path) -> dict[Marks, Callable[[], str]]:
-    """The function that makes the table of the report in a folder, by its marks in a page."""
-    return {MARKS: lambda: in_markdown(read(folder))}
+    """The functions that make the tables of the report in a folder, by their marks in a page."""
+    return {
+        ERRORS: lambda: errors(read(folder)),
+        DIFFERENCES: lambda: differences(read(folder)),
+    }
 
 
-def in_markdown(sets: Mapping[str, Any]) -> str:
-    """Each set's test errors above the published ones, and what noise and pretraining save."""
+def errors(sets: Mapping[str, Any]) -> str:
+    """Each set's test errors above the published ones."""
     if not sets:
         return "Not measured yet."
     head = ["set", *TITLES.values(), "DBN-3"]
@@ -41,11 +49,18 @@ def in_markdown(sets: Mapping[str, Any]) -> str:
         lines.append(f"| {title} | {' | '.join(_measured(rows[arm]) for arm in TITLES)} | |")
         published = [_published(PUBLISHED[name].get(arm)) for arm in (*TITLES, "DBN-3")]
         lines.append(f"| published | {' | '.join(published)} |")
+    return "\n".join(lines)
+
+
+def differences(sets: Mapping[str, Any]) -> str:
+    """The errors that noise and pretraining save on each set."""
+    if not sets:
+        return ""
     saved = [f"| set | {' | '.join(_pair(pair) for pair in PAIRS)} |", "|" + "---|" * 6]
     for name, report in sets.items():
         found = {(d["arm"], d["against"]): d for d in report["differences"]}
         saved.append(f"| {name} | {' | '.join(_saves(found[pair]) for pair in PAIRS)} |")
-    return "\n".join(lines) + "\n\n" + "\n".join(saved)
+    return "\n".join(saved)
 
 
 def _pair(pair: Sequence[str]) -> str:

@@ -1,8 +1,10 @@
 """The table of hard data sets: trials, choices by validation, one look at the test images."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -152,12 +154,15 @@ def test_the_report_of_a_set_is_added_to_those_of_others(small, tmp_path: Path, 
     out = capsys.readouterr().out
     assert "basic, SdA-3: test error" in out
 
-    table = variations_table.in_markdown(sets)
+    table = variations_table.errors(sets)
     first, second = table.splitlines()[2:4]
     assert first.startswith("| **basic** |") and second.startswith(
         "| published | 3.03 (± 0.15) [b]"
     )
     assert first.count("|") == second.count("|") == table.splitlines()[1].count("|")
+    saved = variations_table.differences(sets).splitlines()
+    assert [line.split()[1] for line in saved[2:]] == ["basic", "rot"]
+    assert len({line.count("|") for line in saved}) == 1
     (_, fault) = variations_table.faults(folder)
     assert "of another grid than declared today" in fault and "--sets rot" in fault
 
@@ -175,7 +180,7 @@ def test_the_trials_of_another_declaration_are_removed(small, tmp_path: Path, mo
 
 
 def test_the_table_stands_between_its_marks(tmp_path: Path):
-    begin, end = variations_table.MARKS
+    begin, end = variations_table.ERRORS
     path = tmp_path / "page.md"
     path.write_text("no marks\n")
     with pytest.raises(InputError, match="expected the lines"):
@@ -186,24 +191,29 @@ def test_the_table_stands_between_its_marks(tmp_path: Path):
     assert path.read_text() == f"before\n{begin}\n\nNot measured yet.\n\n{end}\nafter\n"
 
 
-def test_the_numbers_of_the_tutorial_are_those_of_the_report():
-    sets = variations.read(ROOT / "results" / "variations")
-    page = (ROOT / "tutorials" / "11_does_noise_help.md").read_text()
-    errors = {row["arm"]: row["test_error"] for row in sets["rect"]["rows"]}
-    for arm in ("SAA-3", "SdA-3", "random", "rectifiers"):
-        assert f"{100 * errors[arm]:.2f} %" in page
-    for difference in sets["rect"]["differences"]:
-        if difference["arm"] == "SdA-3" and difference["against"] in ("SAA-3", "rectifiers"):
-            low, high = difference["interval"]
-            words = f"{100 * difference['saves']:.2f} ± {50 * (high - low):.2f}"
-            assert words.replace("0.", ".") in page.replace("0.", ".")
+@pytest.mark.parametrize("page", ["tutorials/11_does_noise_help.md", "docs/results.md"])
+def test_the_numbers_of_the_pages_are_those_of_the_report(page):
+    sets, text = variations.read(ROOT / "results" / "variations"), (ROOT / page).read_text()
+    for report in sets.values():
+        for row in report["rows"]:
+            if row["arm"] in ("SAA-3", "SdA-3", "random", "rectifiers"):
+                assert re.search(rf"\b{100 * row['test_error']:.2f}\b", text), row
+        (noise,) = (d for d in report["differences"] if d["against"] == "SAA-3")
+        assert _points(noise) in text.replace("0.", ".")
 
 
-def test_the_readmes_table_is_that_of_the_committed_report():
-    begin, end = variations_table.MARKS
-    table = (ROOT / "README.md").read_text().split(begin)[1].split(end)[0].strip()
-    folder = ROOT / "results" / "variations"
-    assert table == variations_table.in_markdown(variations.read(folder))
+def _points(difference: dict[str, Any]) -> str:
+    """A difference as a page gives it, in points."""
+    low, high = difference["interval"]
+    return f"{100 * difference['saves']:.2f} ± {50 * (high - low):.2f}".replace("0.", ".")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_the_tables_of_the_pages_are_those_of_the_committed_report(page):
+    folder, text = ROOT / "results" / "variations", (ROOT / page).read_text()
+    for (begin, end), table in variations_table.tables(folder).items():
+        if (begin, end) == variations_table.ERRORS or page == "docs/results.md":
+            assert text.split(begin)[1].split(end)[0].strip() == table()
     assert variations_table.faults(folder) == []
 
 
