@@ -10,7 +10,9 @@ so only the images differ. The report goes into results/.
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -19,17 +21,25 @@ import turns
 from dae_jax import console
 from dae_jax.datasets import variations
 from dae_jax.experiments.grid import Grid
+from dae_jax.settings import shared
 
 TRAIN, VALID, TEST = 1_000, 200, 50_000
 DIFFERENCES = 3, 4, 5, 6
 SEEDS = range(5)
 
 
-def test_error(seed: int, least_difference: int) -> float:
+@dataclass(frozen=True)
+class Settings(turns.Settings):
+    """Measure the errors of a support vector machine on rectangles of several recipes."""
+
+    prog: ClassVar[str] = "python benchmarks/rectangles.py"
+
+
+def test_error(seed: int, least_difference: int, n_test: int) -> float:
     """The test error, in per cent, of the SVM that validation chooses, on one draw."""
     from sklearn.svm import SVC
 
-    n = TRAIN + VALID + TEST
+    n = TRAIN + VALID + n_test
     rng = np.random.RandomState(seed)
     drawn = variations.rectangles(rng, n, least_difference=least_difference)
     images = variations.outlines(drawn).reshape(n, -1).astype(np.float32) / 255
@@ -43,17 +53,19 @@ def test_error(seed: int, least_difference: int) -> float:
     return float(100 * (1 - best.score(images[test], tall[test])))
 
 
-def main(_: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
+    settings = shared.parse(Settings, argv)
+    draws, n_test = (SEEDS[:1], TEST // 50) if settings.quick else (SEEDS, TEST)
     about = {"data": "rectangles", "images": TRAIN, "backend": jax.default_backend()}
     facts = turns.facts_of(about, ("scikit-learn", "numpy"))
-    report = turns.Report("rectangles", facts, turns.RESULTS)
+    report = turns.Report("rectangles", facts, turns.output_folder(settings))
     report.say_machine()
-    rows = report.numbers["errors"] = {}
-    for least in DIFFERENCES:
-        rows[str(least)] = [round(test_error(seed, least), 2) for seed in SEEDS]
-        print(least, rows[str(least)], flush=True)
+    rows = report.numbers["errors"] = {
+        str(least): [round(test_error(seed, least, n_test), 2) for seed in draws]
+        for least in DIFFERENCES
+    }
+    columns = ["sides differ by at least", *(f"draw {seed + 1}, %" for seed in draws)]
     lines = [[least, *(f"{error:.2f}" for error in errors)] for least, errors in rows.items()]
-    columns = ["sides differ by at least", *(f"draw {seed + 1}, %" for seed in SEEDS)]
     report.say(turns.markdown(columns, lines))
     report.write()
     return 0

@@ -103,7 +103,7 @@ def offer(name: str, model: "Classifier", data: Dataset, activation: str = "sigm
         range=(0.0, 255.0),
         pixel_scale=255.0,
         class_names=tuple(map(str, range(data.train.n_classes))),
-        config={"tutorial": {"page": name, "quick": quick()}},
+        config={"tutorial": name, "quick": quick()},
         seed=None,
         activation=activation,
     )

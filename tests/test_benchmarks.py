@@ -44,6 +44,7 @@ def scripts(monkeypatch):
         "pages",
         "processes",
         "processors",
+        "rectangles",
         "speed_table",
         "scale",
         "sda",
@@ -156,6 +157,17 @@ def test_rectangles_whose_sides_differ_by_more_are_easier_as_the_pages_say():
     text = (ROOT / "docs/results.md").read_text()
     assert f"it has {extremes['3']} on five draws" in text
     assert f"{extremes['5']} where" in text
+
+
+@pytest.mark.slow
+def test_a_quick_run_on_rectangles_prints_its_table_alone(scripts, capsys):
+    before = {path: path.read_bytes() for path in RESULTS.glob("rectangles-*")}
+    assert console.run(scripts.rectangles.main, ["--quick"]) == 0
+    out = capsys.readouterr().out
+    rows = re.findall(r"^\| (\d) +\| (\d+\.\d\d) +\|$", out, re.MULTILINE)
+    assert [least for least, _ in rows] == ["3", "4", "5", "6"]
+    assert float(rows[0][1]) > float(rows[-1][1])
+    assert before == {path: path.read_bytes() for path in RESULTS.glob("rectangles-*")}
 
 
 def test_the_reports_that_the_pages_name_are_there():
