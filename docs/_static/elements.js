@@ -18,3 +18,8 @@ export function paint(canvas, image) {
   });
   context.putImageData(pixels, 0, 0);
 }
+
+/** Scroll again to the place that the address names, if the page has grown on the way there. */
+export function toTarget() {
+  if (performance.now() < 5000) document.querySelector(":target")?.scrollIntoView();
+}

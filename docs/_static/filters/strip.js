@@ -1,6 +1,6 @@
 /* Filters emerging: two sliders choose an epoch and a level; docs/filters_emerging.py made the files. */
 
-import { element } from "../elements.js";
+import { element, toTarget } from "../elements.js";
 
 const here = new URL(".", import.meta.url);
 const SIDE = 289; // of a sheet, in pixels; those of one level lie below each other
@@ -69,6 +69,7 @@ function start({ epochs, levels, cost, local }) {
 
   const panel = element("div", { class: "panel" }, epoch.row, level.row, table, summary);
   root.replaceChildren(element("div", { class: "strip" }, canvas, panel));
+  toTarget();
   for (const { input } of [epoch, level]) input.addEventListener("input", show);
   return show();
 }

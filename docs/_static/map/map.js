@@ -2,7 +2,7 @@
    decoder's image and the test digits nearest to it. The other plane shows the same digit. */
 
 import { read } from "../demo/model.js";
-import { element, paint } from "../elements.js";
+import { element, paint, toTarget } from "../elements.js";
 import { deep, pca } from "./decoder.js";
 
 const here = new URL(".", import.meta.url);
@@ -144,6 +144,7 @@ function start(tensors, sprite) {
   zoom.addEventListener("input", enlarge);
   enlarge();
   go(planes[0], planes[0].codeOf(1)); // a 2
+  toTarget();
 }
 
 async function load() {
