@@ -90,23 +90,11 @@ def offer(name: str, model: "Classifier", data: Dataset, activation: str = "sigm
     """
     if not (folder := os.environ.get("DAE_JAX_DOWNLOADS")):
         return
-    from dae_jax import __version__
     from dae_jax.runs import cards, saved
 
-    card = cards.Card(
-        kind="classifier",
-        dae_jax=__version__,
-        data=data.name,
-        image_shape=data.image_shape,
-        pixels=data.train.images.shape[1],
-        integer_pixels=True,
-        range=(0.0, 255.0),
-        pixel_scale=255.0,
-        class_names=tuple(map(str, range(data.train.n_classes))),
-        config={"tutorial": name, "quick": quick()},
-        seed=None,
-        activation=activation,
-    )
+    config = {"tutorial": name, "quick": quick()}
+    how = {"config": config, "seed": None, "activation": activation}
+    card = cards.of_images("classifier", data, 255.0, **how)
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     saved.save(path / f"{name}.safetensors", model, card)

@@ -16,7 +16,7 @@ from dae_jax.settings import ladder, pretrain, shared, train
 from dae_jax.settings.shared import Denoising
 from dae_jax.stacked import Classifier
 
-__all__ = ["Card", "above_codes", "architecture", "card"]
+__all__ = ["Card", "above_codes", "architecture", "card", "of_images"]
 
 _FOR_SOME = ("denoising", "means", "deviations", "columns")  # left out of other models' files
 MARGIN = 0.1  # how far floats may lie outside the training images' range, in widths of it
@@ -168,27 +168,16 @@ def card(
         scaling: How its columns were standardised.
         sha256: The `fingerprint` of the data set, if it is known.
     """
-    images, names = dataset.train.images, None
-    low, high = rows.bounds(images)
-    if kind == "classifier":
-        n_classes = dataset.train.n_classes
-        names = dataset.class_names or tuple(str(i) for i in range(n_classes))
     # Equal models are equal files: without the output's settings, wherever they are written; and a
     # layer's without those of the fine-tuning after it, which may be resumed for more epochs.
     others = shared.ELSEWHERE
     if kind != "classifier":
         others += ("finetuning", "comparison")
     config = {k: v for k, v in shared.to_json(settings).items() if k not in others}
-    return Card(
-        kind=kind,
-        dae_jax=__version__,
-        data=dataset.name,
-        image_shape=dataset.image_shape,
-        pixels=images.shape[1],
-        integer_pixels=bool(np.issubdtype(images.dtype, np.integer)),
-        range=(float(low), float(high)),
-        pixel_scale=settings.data.pixel_scale,
-        class_names=names,
+    return of_images(
+        kind,
+        dataset,
+        settings.data.pixel_scale,
         config=config,
         seed=seed,
         denoising=None if denoising is None else asdict(denoising),
@@ -197,7 +186,37 @@ def card(
         command=shared.command(settings, _usual(settings), without=others),
         means=None if scaling is None else tuple(scaling.mean.tolist()),
         deviations=None if scaling is None else tuple(scaling.deviation.tolist()),
+    )
+
+
+def of_images(
+    kind: Literal["classifier", "autoencoder"], dataset: Dataset, pixel_scale: float, **how: Any
+) -> Card:
+    """The card of a model that takes images like those of a data set.
+
+    Args:
+        kind: The kind of model.
+        dataset: The data set.
+        pixel_scale: The divisor of its integer pixels.
+        how: The entries about the training.
+    """
+    images, names = dataset.train.images, None
+    low, high = rows.bounds(images)
+    if kind == "classifier":
+        n_classes = dataset.train.n_classes
+        names = dataset.class_names or tuple(str(i) for i in range(n_classes))
+    return Card(
+        kind=kind,
+        dae_jax=__version__,
+        data=dataset.name,
+        image_shape=dataset.image_shape,
+        pixels=images.shape[1],
+        integer_pixels=bool(np.issubdtype(images.dtype, np.integer)),
+        range=(float(low), float(high)),
+        pixel_scale=pixel_scale,
+        class_names=names,
         columns=dataset.columns,
+        **how,
     )
 
 
