@@ -22,7 +22,7 @@ def test_the_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     notebook = jupytext.read(page, fmt="md:myst")
     client = NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     )
     client.execute()  # raises the first exception of a cell
     for cell in notebook.cells:
