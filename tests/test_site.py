@@ -124,6 +124,42 @@ def test_a_page_asks_for_one_stylesheet_and_for_nothing_elsewhere(site):
         assert not [where for where in loaded if "://" in where], name
 
 
+SECTIONS = """<!doctype html><html lang="en" style="overflow-anchor: none"><meta charset="utf-8">
+<link rel="icon" href="data:,"><link rel="stylesheet" href="../_static/site.css">
+<article><section><h1>A page, in a browser that does not hold its place when something grows</h1>
+{}
+<section id="place"><h2>The place</h2><div style="height: 2000px"></div></section>
+</section></article>{}</html>"""
+SECTION = '<section><h2>{}</h2><div style="height: 300px"></div></section>'
+GROWS = """<script type="module">
+import { toTarget } from "../_static/elements.js";
+await new Promise((done) => setTimeout(done, 300));
+document.querySelector("section section > div").style.height = "900px";
+toTarget();
+document.body.dataset.grown = "";
+</script>"""
+
+
+@pytest.mark.parametrize("growth", ["", GROWS], ids=["still", "grows"])
+def test_a_link_into_a_page_leads_to_its_place(browser, growth):
+    html = SECTIONS.format("\n".join(map(SECTION.format, range(9))), growth)
+
+    def serve(route):
+        path = route.request.url.removeprefix("http://site/")
+        if path == "docs/page.html":
+            return route.fulfill(body=html, content_type="text/html")
+        kind = "text/javascript" if path.endswith(".js") else "text/css"
+        return route.fulfill(body=(DOCS / path).read_bytes(), content_type=kind)
+
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.route("http://site/**", serve)
+    page.goto("http://site/docs/page.html#place")
+    page.wait_for_selector("body[data-grown]" if growth else "body", state="attached")
+    page.wait_for_timeout(500)
+    assert 0 <= page.evaluate("document.querySelector('#place').getBoundingClientRect().top") < 100
+    page.close()
+
+
 def test_joined_stylesheets_find_their_files(tmp_path):
     (tmp_path / "katex").mkdir()
     fonts = "@font-face{font-display:block;src:url(fonts/a.woff2)}"
