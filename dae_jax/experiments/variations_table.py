@@ -38,7 +38,7 @@ def tables(folder: Path) -> dict[Marks, Callable[[], str]]:
 
 
 def errors(sets: Mapping[str, Any]) -> str:
-    """Each set's test errors above the published ones."""
+    """Each set's test errors above the published ones; intervals and levels as in the paper."""
     if not sets:
         return "Not measured yet."
     head = ["set", *TITLES.values(), "DBN-3"]
@@ -70,21 +70,23 @@ def _pair(pair: Sequence[str]) -> str:
 def _measured(row: Mapping[str, Any]) -> str:
     half = 50 * (row["interval"][1] - row["interval"][0])
     level = row["choices"].get("level")
-    words = f"{100 * row['test_error']:.2f} (± {half:.2f})"
-    return f"{words}, {100 * level:g} %" if level else words
+    return f"{100 * row['test_error']:.2f}±{half:.2f}{_at(level)}"
 
 
 def _published(published: Published | None) -> str:
     if published is None:
         return ""
-    level = "" if published.level is None else f", {100 * published.level:g} %"
-    return f"{published.error:.2f} (± {published.half:.2f}){level} [{published.mark}]"
+    return f"{published.error:.2f}±{published.half:.2f}{_at(published.level)} [{published.mark}]"
+
+
+def _at(level: float | None) -> str:
+    return f" ({100 * level:g}%)" if level else ""
 
 
 def _saves(difference: Mapping[str, Any]) -> str:
     """Points of error saved, in bold if McNemar's test finds a difference."""
     half = 50 * (difference["interval"][1] - difference["interval"][0])
-    words = f"{100 * difference['saves']:+.2f} (± {half:.2f})"
+    words = f"{100 * difference['saves']:+.2f}±{half:.2f}"
     return f"**{words}**" if difference["mcnemar"]["p"] < LEVEL else words
 
 
