@@ -370,7 +370,7 @@ def _over_levels(trials: Sequence[dict[str, Any]]) -> dict[str, dict[float, floa
         if trial["arm"] != "stack":
             continue
         how, error = trial["choices"], 100 * trial["valid_error"]
-        layers = f"{how['depth']:g} layer{'s' if how['depth'] > 1 else ''} of {how['width']:g}"
+        layers = f"{how['depth']:g} layer{'s' if how['depth'] > 1 else ''} of {how['width']:,g}"
         curve = curves.setdefault(layers, {})
         curve[how["level"]] = min(error, curve.get(how["level"], 100.0))
     return curves

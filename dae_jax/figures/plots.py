@@ -452,7 +452,7 @@ def lines(
         label: The quantity and its unit, as written on the vertical axis.
         title: The title of the figure.
     """
-    figure = _figure(6.4, 4)
+    figure = _figure(7.6, 4)
     axes = figure.subplots()
     for i, (name, points) in enumerate(values.items()):
         at = sorted(points)
@@ -460,7 +460,7 @@ def lines(
     axes.set(xlabel=across, ylabel=label, title=title)
     axes.set_xticks(sorted({x for points in values.values() for x in points}))
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside right upper", frameon=False)
     return figure
 
 
