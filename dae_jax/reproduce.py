@@ -120,7 +120,9 @@ def main(argv: Sequence[str]) -> int:
         return _checked(folder) if settings.check else 0
     names = list(dict.fromkeys([*(EXPERIMENTS if settings.all else ()), *settings.names]))
     if not names:
-        return _checked(folder) if settings.check else reports.show(EXPERIMENTS, folder)
+        if settings.check:
+            return _checked(folder)
+        return reports.show(EXPERIMENTS, folder, variations_table.lines(folder / VARIATIONS))
     chosen = [name for name in names if name != VARIATIONS]
     if VARIATIONS in names:
         _check_variations(settings)

@@ -244,9 +244,18 @@ def _plural(verdict: str, n: int) -> str:
     return "agree" if verdict == "agrees" and n != 1 else verdict
 
 
-def show(experiments: Mapping[str, Experiment], reports: Path) -> int:
-    """Print the list of experiments: what, kind, published, measured, verdict, time."""
+def show(
+    experiments: Mapping[str, Experiment], reports: Path, more: Sequence[Sequence[str]] = ()
+) -> int:
+    """Print the list of experiments: what, kind, published, measured, verdict, time.
+
+    Args:
+        experiments: The experiments, by name.
+        reports: The folder of their reports.
+        more: Lines below them, with as many cells.
+    """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     existing = read(experiments, reports)
@@ -266,6 +275,8 @@ def show(experiments: Mapping[str, Experiment], reports: Path) -> int:
             row.verdict or "",
             f"{report['seconds']:.0f}" if report and first else "",
         )
+    for name, *cells in more:
+        table.add_row(f"[bold]{name}[/]", *map(escape, cells))
     Console(width=None if sys.stdout.isatty() else 200, soft_wrap=False).print(table)
     return 0
 

@@ -7,6 +7,7 @@ once, for these. Published errors are of other draws of the same recipes: they o
 
 import difflib
 import json
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -257,7 +258,7 @@ def read(folder: Path) -> dict[str, Any]:
         InputError: The file cannot be read, or is of another version.
     """
     path = folder / REPORT
-    if not path.exists():
+    if not os.path.exists(path):  # `Path.exists` raises for a name that no folder can have
         return {}
     do = "remove it, and make it again: python -m dae_jax.reproduce variations"
     report = records.load(path, dict[str, Any], do)

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from dae_jax.experiments.pages import Marks
-from dae_jax.experiments.variations import NAME, PAIRS, PUBLISHED, Published, read, stale
+from dae_jax.experiments.variations import DEFAULT, NAME, PAIRS, PUBLISHED, Published, read, stale
 
-__all__ = ["DIFFERENCES", "ERRORS", "differences", "errors", "faults", "tables"]
+__all__ = ["DIFFERENCES", "ERRORS", "differences", "errors", "faults", "lines", "tables"]
 
 ERRORS = (
     "<!-- variations: made by python -m dae_jax.reproduce --table README.md docs/results.md -->",
@@ -61,6 +61,26 @@ def differences(sets: Mapping[str, Any]) -> str:
         found = {(d["arm"], d["against"]): d for d in report["differences"]}
         saved.append(f"| {name} | {' | '.join(_saves(found[pair]) for pair in PAIRS)} |")
     return "\n".join(saved)
+
+
+def lines(folder: Path) -> list[tuple[str, ...]]:
+    """The lines of the list of experiments, see `reports.show`: one for each set and classifier.
+
+    Raises:
+        InputError: The report in this folder cannot be read.
+    """
+    sets = read(folder)
+    found = [(NAME, "five classifiers on data sets made to be hard", *[""] * 5)]
+    for name in (*DEFAULT, *[one for one in sets if one not in DEFAULT]):
+        rows = {row["arm"]: row for row in sets[name]["rows"]} if name in sets else {}
+        seconds = f"{sets[name]['seconds']:.0f}" if name in sets else ""
+        for arm in TITLES:
+            measured = _measured(rows[arm]) if arm in rows else "not measured"
+            published = _published(PUBLISHED[name].get(arm))
+            number = f"{name}, {arm}: test error, %"
+            found.append(("", number, "shown", published, measured, "", seconds))
+            seconds = ""
+    return found
 
 
 def _pair(pair: Sequence[str]) -> str:

@@ -158,6 +158,11 @@ def test_the_report_of_a_set_is_added_to_those_of_others(small, tmp_path: Path, 
     first, second = table.splitlines()[2:4]
     assert first.startswith("| **basic** |") and second.startswith("| published | 3.03±0.15 [b]")
     assert first.count("|") == second.count("|") == table.splitlines()[1].count("|")
+    lines = variations_table.lines(folder)
+    assert lines[0][0] == "variations" and {len(line) for line in lines} == {7}
+    measured = [line for line in lines[1:] if line[4] != "not measured"]
+    assert [line[1].split(",")[0] for line in measured] == ["basic"] * 5 + ["rot"] * 5
+    assert len(lines) == 1 + 5 * 5 and f"| {measured[0][4]} |" in first
     saved = variations_table.differences(sets).splitlines()
     assert [line.split()[1] for line in saved[2:]] == ["basic", "rot"]
     assert len({line.count("|") for line in saved}) == 1
