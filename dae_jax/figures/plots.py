@@ -275,7 +275,7 @@ def comparison(
     ways: Sequence[str],
     title: str,
 ) -> "Figure":
-    """Test errors of several classifiers: one panel beside the other, one row per classifier.
+    """Test errors of several classifiers: panels in rows of three, one line per classifier.
 
     Args:
         panels: By the title of the panel, the name of the classifier and the way that it was
@@ -288,13 +288,17 @@ def comparison(
         The figure; its axis is logarithmic if no mean is 0.
     """
     names = list(next(iter(panels.values())))
-    figure = _figure(2 + 2.9 * len(panels), 1.9 + 0.42 * len(names))
-    grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    n_columns = min(len(panels), 3)
+    n_rows = -(-len(panels) // n_columns)
+    figure = _figure(2 + 2.9 * n_columns, 0.7 + n_rows * (1.2 + 0.42 * len(names)))
+    grid = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True).ravel()
     blue, orange = COLOURS[:2]
     looks = (("o", blue, blue), ("o", blue, "white"), ("D", orange, orange))
     styles = dict(zip(ways, looks, strict=True))
     handles: dict[str, Any] = {}
-    for axes, (name, rows) in zip(grid, panels.items(), strict=True):
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    for axes, (name, rows) in zip(grid, panels.items(), strict=False):
         for at, estimates in enumerate(rows.values()):
             for i, (way, (mean, half)) in enumerate(estimates.items()):
                 y = at + 0.36 * (i - (len(estimates) - 1) / 2)  # one below the other

@@ -157,6 +157,16 @@ def test_the_comparison_shows_means_and_half_widths_in_per_cent():
     assert marks == ["o", "o", "D"]
 
 
+def test_five_panels_are_in_two_rows():
+    panels = {f"set {i}": PANELS["all labels"] for i in range(5)}
+    figure = plots.comparison(panels, WAYS, "Test error")
+    assert [axes.get_title() for axes in figure.axes] == list(panels)
+    figure.draw_without_rendering()
+    (x, y) = zip(*(axes.get_position().p0 for axes in figure.axes), strict=True)
+    assert y[0] == y[1] == y[2] > y[3] == y[4]
+    assert x[0] == x[3] < x[1] == x[4] < x[2]
+
+
 def test_a_comparison_without_any_error_is_drawn_without_a_warning(tmp_path):
     panels = {"9 labels": {"random": {"by all": (0.0, 0.0)}, "svm": {"by none": (0.1, 0.0)}}}
     figure = plots.comparison(panels, WAYS, "Test error")
