@@ -237,22 +237,11 @@ def browser():
 
 
 @pytest.fixture
-def open_part(browser):
-    """A function that opens a part of a tutorial, without the site's frame, at a width.
-
-    The part is the raw HTML from its stylesheet to its script, `_static/<name>/`, with the picture
-    that stands there without JavaScript.
-    """
+def open_html(browser):
+    """A function that opens HTML as a page of the site at a width, at a place if one is given."""
     pages = []
 
-    def opened(tutorial, name, width=1280, lost="", **how):
-        (part,) = re.findall(rf"<link [^>]*{name}/\w+\.css\">.*?</script>", tutorial, re.S)
-        picture = rf'<img alt="\1" src="../_static/{name}/contact.webp">'
-        part, n = re.subn(r"!\[(.*?)\]\((.*?)\)", picture, part)
-        assert n == 1
-        meta = '<link rel="icon" href="data:,"><meta name="viewport" content="width=device-width">'
-        html = f'<!doctype html><html lang="en"><meta charset="utf-8">{meta}{part}</html>'
-
+    def opened(html, width=1280, lost="", place="", **how):
         def serve(route):
             path = route.request.url.removeprefix("http://site/")
             if path == "tutorials/page.html":
@@ -265,10 +254,30 @@ def open_part(browser):
         page.route("http://site/**", serve)
         if lost:
             page.route(f"**/{lost}", lambda route: route.abort())
-        page.goto("http://site/tutorials/page.html")
+        page.goto(f"http://site/tutorials/page.html{place}")
         pages.append(page)
         return page
 
     yield opened
     for page in pages:
         page.close()
+
+
+@pytest.fixture
+def open_part(open_html):
+    """A function that opens a part of a tutorial, without the site's frame, at a width.
+
+    The part is the raw HTML from its stylesheet to its script, `_static/<name>/`, with the picture
+    that stands there without JavaScript.
+    """
+
+    def opened(tutorial, name, width=1280, **how):
+        (part,) = re.findall(rf"<link [^>]*{name}/\w+\.css\">.*?</script>", tutorial, re.S)
+        picture = rf'<img alt="\1" src="../_static/{name}/contact.webp">'
+        part, n = re.subn(r"!\[(.*?)\]\((.*?)\)", picture, part)
+        assert n == 1
+        meta = '<link rel="icon" href="data:,"><meta name="viewport" content="width=device-width">'
+        html = f'<!doctype html><html lang="en"><meta charset="utf-8">{meta}{part}</html>'
+        return open_html(html, width, **how)
+
+    return opened

@@ -141,23 +141,12 @@ document.body.dataset.grown = "";
 
 
 @pytest.mark.parametrize("growth", ["", GROWS], ids=["still", "grows"])
-def test_a_link_into_a_page_leads_to_its_place(browser, growth):
+def test_a_link_into_a_page_leads_to_its_place(open_html, growth):
     html = SECTIONS.format("\n".join(map(SECTION.format, range(9))), growth)
-
-    def serve(route):
-        path = route.request.url.removeprefix("http://site/")
-        if path == "docs/page.html":
-            return route.fulfill(body=html, content_type="text/html")
-        kind = "text/javascript" if path.endswith(".js") else "text/css"
-        return route.fulfill(body=(DOCS / path).read_bytes(), content_type=kind)
-
-    page = browser.new_page(viewport={"width": 390, "height": 844})
-    page.route("http://site/**", serve)
-    page.goto("http://site/docs/page.html#place")
+    page = open_html(html, 390, place="#place")
     page.wait_for_selector("body[data-grown]" if growth else "body", state="attached")
     page.wait_for_timeout(500)
     assert 0 <= page.evaluate("document.querySelector('#place').getBoundingClientRect().top") < 100
-    page.close()
 
 
 def test_joined_stylesheets_find_their_files(tmp_path):

@@ -71,7 +71,7 @@ def lines(folder: Path) -> list[tuple[str, ...]]:
     """
     sets = read(folder)
     found = [(NAME, "five classifiers on data sets made to be hard", *[""] * 5)]
-    for name in (*DEFAULT, *[one for one in sets if one not in DEFAULT]):
+    for name in dict.fromkeys((*DEFAULT, *sets)):
         rows = {row["arm"]: row for row in sets[name]["rows"]} if name in sets else {}
         seconds = f"{sets[name]['seconds']:.0f}" if name in sets else ""
         for arm in TITLES:

@@ -298,7 +298,7 @@ def comparison(
     handles: dict[str, Any] = {}
     for axes in grid[len(panels) :]:
         axes.remove()
-    for axes, (name, rows) in zip(grid, panels.items(), strict=False):
+    for axes, (name, rows) in zip(grid[: len(panels)], panels.items(), strict=True):
         for at, estimates in enumerate(rows.values()):
             for i, (way, (mean, half)) in enumerate(estimates.items()):
                 y = at + 0.36 * (i - (len(estimates) - 1) / 2)  # one below the other
