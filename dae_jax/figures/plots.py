@@ -290,7 +290,8 @@ def comparison(
     names = list(next(iter(panels.values())))
     n_columns = min(len(panels), 3)
     n_rows = -(-len(panels) // n_columns)
-    figure = _figure(2 + 2.9 * n_columns, 0.7 + n_rows * (1.2 + 0.42 * len(names)))
+    width = max(2 + 2.9 * n_columns, 6.6)  # room for the legend
+    figure = _figure(width, 0.7 + n_rows * (1.2 + 0.42 * len(names)))
     grid = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True).ravel()
     blue, orange = COLOURS[:2]
     looks = (("o", blue, blue), ("o", blue, "white"), ("D", orange, orange))

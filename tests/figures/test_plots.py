@@ -167,6 +167,16 @@ def test_five_panels_are_in_two_rows():
     assert x[0] == x[3] < x[1] == x[4] < x[2]
 
 
+def test_the_legend_of_a_single_panel_is_inside_the_figure():
+    chosen = "rate and epoch chosen by as many of them as there are labels to learn from"
+    ways = [chosen, "b", "c"]
+    panel = dict.fromkeys(PANELS["100 labels"], dict.fromkeys(ways, (0.1, 0.01)))
+    figure = plots.comparison({"100 labels": panel}, ways, "Test error")
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0 and legend.x1 <= figure.bbox.x1
+
+
 def test_a_comparison_without_any_error_is_drawn_without_a_warning(tmp_path):
     panels = {"9 labels": {"random": {"by all": (0.0, 0.0)}, "svm": {"by none": (0.1, 0.0)}}}
     figure = plots.comparison(panels, WAYS, "Test error")

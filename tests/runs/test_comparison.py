@@ -162,6 +162,15 @@ def test_a_training_that_the_cap_ended_and_a_rate_at_the_border_are_warned_of():
     assert "the best rate, 3, is the last one that was tried of 1 3" in border
 
 
+def test_the_figure_names_every_arm_in_words():
+    rows = [{"labels": 9, "arm": arm, "validation": "none", "test_errors": [0.1]} for arm in ARMS]
+    report = {"rows": rows, "validation_images": 0, "data": "small", "seeds": [1]}
+    (axes,) = comparison_report.figure(report).axes
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert shown == [comparison_report.TITLES[arm] for arm in ARMS]
+    assert len(set(shown)) == len(ARMS) and not any("-" in name for name in shown)
+
+
 # ---- arms ------------------------------------------------------------------------------------
 
 
