@@ -11,6 +11,7 @@ import pytest
 
 from dae_jax import export, predict, reproduce, transform
 from dae_jax.experiments.claims import Reproduced, prediction_interval
+from dae_jax.runs.comparison_report import TITLES
 from dae_jax.settings import ladder, pretrain, shared, train
 from helpers import ROOT, read_json
 
@@ -151,6 +152,28 @@ def test_the_numbers_of_the_comparison_are_those_of_its_report():
         gain = gains[labels, "random"]
         half = gain["mean"] - gain["interval"][0]
         assert f"{100 * gain['mean']:.2f} ± {100 * half:.2f}" in row
+
+
+def test_the_numbers_of_every_classifier_are_those_of_the_comparison():
+    report = read_json(RESULTS / "labels" / "compare.json")
+    assert len(report["seeds"]) == 10 and report["data"] == "mnist"
+    assert f"`{report['command']}`" in STACK
+    assert not any(row.get("at_border") for row in report["rows"]) and not report["warnings"]
+    for labels in report["config"]["comparison"]["labels"]:
+        table = STACK.split(f"| {labels:,} labels |")[1].split("\n\n")[0].splitlines()
+        cells = {name.strip(): rest for _, name, *rest in (line.split("|") for line in table[2:])}
+        rows = [row for row in report["rows"] if row["labels"] == labels]
+        assert list(cells) == list(dict.fromkeys(TITLES[row["arm"]] for row in rows))
+        for row in rows:
+            low, high = row["test_interval"]
+            words = f"{100 * row['test_mean']:.2f} ({100 * low:.2f} to {100 * high:.2f})"
+            assert cells[TITLES[row["arm"]]][row["validation"] == "few"].strip() == words
+        for d in report["differences"]:
+            if (d["labels"], d["validation"]) == (labels, "all"):
+                half = d["mean"] - d["interval"][0]
+                words = [f"{100 * d['mean']:.2f} ± {100 * half:.2f}"]
+                words.append(f"{d['seeds_for']}, {d['seeds_against']}")
+                assert [cell.strip() for cell in cells[TITLES[d["arm"]]][2:4]] == words
 
 
 @pytest.mark.parametrize("name", ["letters", "shapes"])
