@@ -11,7 +11,7 @@ import pytest
 
 from dae_jax import export, predict, reproduce, transform
 from dae_jax.experiments.claims import Reproduced, prediction_interval
-from dae_jax.runs.comparison_report import TITLES
+from dae_jax.runs.arms import ARMS
 from dae_jax.settings import ladder, pretrain, shared, train
 from helpers import ROOT, read_json
 
@@ -138,6 +138,18 @@ def test_the_tutorials_errors_and_their_intervals_are_those_of_the_report():
     assert f"until the patience is used up: {epochs} |" in row
 
 
+def with_interval(row: dict) -> str:
+    """The test error of a row of a comparison, in per cent, as the tables have it."""
+    low, high = row["test_interval"]
+    return f"{100 * row['test_mean']:.2f} ({100 * low:.2f} to {100 * high:.2f})"
+
+
+def with_half(gain: dict) -> str:
+    """What pretraining saves, in percentage points, as the tables have it."""
+    half = gain["mean"] - gain["interval"][0]
+    return f"{100 * gain['mean']:.2f} ± {100 * half:.2f}"
+
+
 def test_the_numbers_of_the_comparison_are_those_of_its_report():
     report = read_json(RESULTS / "sda-labels" / "compare.json")
     _, below = STACK.split(f"`{report['command']}`")
@@ -146,12 +158,8 @@ def test_the_numbers_of_the_comparison_are_those_of_its_report():
         row = re.findall(rf"^\| {labels} \|.*$", below, re.MULTILINE)[0]  # of the table below it
         cells = {r["arm"]: r for r in report["rows"] if r["labels"] == labels}
         for arm in ("pretrained", "random", "frozen"):
-            low, high = cells[arm]["test_interval"]
-            words = f"{100 * cells[arm]['test_mean']:.2f} ({100 * low:.2f} to {100 * high:.2f})"
-            assert words in row
-        gain = gains[labels, "random"]
-        half = gain["mean"] - gain["interval"][0]
-        assert f"{100 * gain['mean']:.2f} ± {100 * half:.2f}" in row
+            assert with_interval(cells[arm]) in row
+        assert with_half(gains[labels, "random"]) in row
 
 
 def test_the_numbers_of_every_classifier_are_those_of_the_comparison():
@@ -163,17 +171,14 @@ def test_the_numbers_of_every_classifier_are_those_of_the_comparison():
         table = STACK.split(f"| {labels:,} labels |")[1].split("\n\n")[0].splitlines()
         cells = {name.strip(): rest for _, name, *rest in (line.split("|") for line in table[2:])}
         rows = [row for row in report["rows"] if row["labels"] == labels]
-        assert list(cells) == list(dict.fromkeys(TITLES[row["arm"]] for row in rows))
+        assert list(cells) == list(dict.fromkeys(ARMS[row["arm"]].title for row in rows))
         for row in rows:
-            low, high = row["test_interval"]
-            words = f"{100 * row['test_mean']:.2f} ({100 * low:.2f} to {100 * high:.2f})"
-            assert cells[TITLES[row["arm"]]][row["validation"] == "few"].strip() == words
+            cell = cells[ARMS[row["arm"]].title][row["validation"] == "few"]
+            assert cell.strip() == with_interval(row)
         for d in report["differences"]:
             if (d["labels"], d["validation"]) == (labels, "all"):
-                half = d["mean"] - d["interval"][0]
-                words = [f"{100 * d['mean']:.2f} ± {100 * half:.2f}"]
-                words.append(f"{d['seeds_for']}, {d['seeds_against']}")
-                assert [cell.strip() for cell in cells[TITLES[d["arm"]]][2:4]] == words
+                words = [with_half(d), f"{d['seeds_for']}, {d['seeds_against']}"]
+                assert [cell.strip() for cell in cells[ARMS[d["arm"]].title][2:4]] == words
 
 
 @pytest.mark.parametrize("name", ["letters", "shapes"])

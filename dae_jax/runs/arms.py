@@ -51,6 +51,7 @@ DIVERGED = -1  # in place of a class
 class Network(NamedTuple):
     """A network that is fine-tuned at several learning rates."""
 
+    title: str
     layers: Literal["pretrained", "initial", "rectifiers"]  # that it begins with; see `layers`
     freeze: bool = False
     optimizer: str | None = None  # that of the run if None, as for the dropout
@@ -80,33 +81,36 @@ class Network(NamedTuple):
 class Ladder(NamedTuple):
     """The ladder network of ``--preset few-labels``, with its defaults."""
 
+    title: str
     shifted: bool = False
 
 
 class Baseline(NamedTuple):
     """A classifier that takes seconds."""
 
-    name: str  # in `baselines.NAMES`
+    title: str  # in `baselines.NAMES`
     shifted: bool = False
 
 
-RECTIFIERS = Network("rectifiers", optimizer="adam", dropout=(0.2, 0.5), activation="relu")
+RECTIFIERS = Network(
+    "ReLU and dropout", "rectifiers", optimizer="adam", dropout=(0.2, 0.5), activation="relu"
+)
 
 ARMS: dict[Arm, Network | Ladder | Baseline] = {
-    "pretrained": Network("pretrained"),
-    "random": Network("initial"),
-    "frozen": Network("pretrained", freeze=True),
+    "pretrained": Network("pretrained stack", "pretrained"),
+    "random": Network("stack from random weights", "initial"),
+    "frozen": Network("softmax on the frozen stack", "pretrained", freeze=True),
     "rectifiers": RECTIFIERS,
-    "rectifiers-shifted": RECTIFIERS._replace(shifted=True),
-    "ladder": Ladder(),
-    "ladder-shifted": Ladder(shifted=True),
+    "rectifiers-shifted": RECTIFIERS._replace(title="ReLU and dropout, shifted", shifted=True),
+    "ladder": Ladder("ladder network"),
+    "ladder-shifted": Ladder("ladder network, shifted", shifted=True),
     "majority-class": Baseline("majority class"),
     "logistic-regression": Baseline("logistic regression"),
     "nearest-neighbours": Baseline("nearest neighbours"),
     "svm": Baseline("SVM, RBF kernel"),
     "label-spreading": Baseline("label spreading"),
 }
-"""The classifiers that are compared, by the names that ``--arms`` takes."""
+"""The classifiers that are compared, by the names that ``--arms`` takes; figures show titles."""
 
 
 class Task(NamedTuple):
@@ -295,7 +299,7 @@ def _baseline(task: Task, arm: Baseline) -> np.ndarray:
     for draw in task.draws:
         own, unlabelled = Split(images[draw], labels[draw]), run.dataset.pretraining_images
         (result,) = baselines.predict(
-            own, unlabelled, run.dataset.test.images, run.pixel_scale, [arm.name]
+            own, unlabelled, run.dataset.test.images, run.pixel_scale, [arm.title]
         )
         each.append(result.predicted)
     return np.stack(each)

@@ -7,30 +7,15 @@ import numpy as np
 
 from dae_jax.evaluation import mcnemar, mean_interval
 from dae_jax.figures import plots
-from dae_jax.settings.pretrain import Arm
+from dae_jax.runs.arms import ARMS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["TITLES", "Result", "differences", "figure", "line", "print_tables", "warnings"]
+__all__ = ["Result", "differences", "figure", "line", "print_tables", "warnings"]
 
 Row = Mapping[str, Any]
 LEVEL = 0.05  # of McNemar's test
-TITLES: Mapping[Arm, str] = {
-    "pretrained": "pretrained stack",
-    "random": "stack from random weights",
-    "frozen": "softmax on the frozen stack",
-    "rectifiers": "ReLU and dropout",
-    "rectifiers-shifted": "ReLU and dropout, shifted",
-    "ladder": "ladder network",
-    "ladder-shifted": "ladder network, shifted",
-    "majority-class": "majority class",
-    "logistic-regression": "logistic regression",
-    "nearest-neighbours": "nearest neighbours",
-    "svm": "SVM, RBF kernel",
-    "label-spreading": "label spreading",
-}
-"""The arms as the figure names them."""
 
 
 class Result(NamedTuple):
@@ -172,7 +157,7 @@ def figure(report: Mapping[str, Any]) -> "Figure":
     for row in report["rows"]:
         panel = panels.setdefault(f"{row['labels']} labels", {})
         estimate = mean_interval(row["test_errors"])
-        panel.setdefault(TITLES[row["arm"]], {})[ways[row["validation"]]] = estimate
+        panel.setdefault(ARMS[row["arm"]].title, {})[ways[row["validation"]]] = estimate
     title = (
         f"Test error on {report['data']}: mean and 95 % interval of {len(report['seeds'])} seeds"
     )

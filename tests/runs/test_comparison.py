@@ -167,7 +167,7 @@ def test_the_figure_names_every_arm_in_words():
     report = {"rows": rows, "validation_images": 0, "data": "small", "seeds": [1]}
     (axes,) = comparison_report.figure(report).axes
     shown = [label.get_text() for label in axes.get_yticklabels()]
-    assert shown == [comparison_report.TITLES[arm] for arm in ARMS]
+    assert shown == [arms.ARMS[arm].title for arm in ARMS]
     assert len(set(shown)) == len(ARMS) and not any("-" in name for name in shown)
 
 
