@@ -81,8 +81,8 @@ def look(
 class Best(Watch):
     """A watch that computes validation errors after each epoch and keeps the best parameters.
 
-    In a sweep every member has a rule of its own. Training goes on until the last one stops;
-    epochs after a member's own stop do not count for it, as if it had been trained alone.
+    In a sweep every member has a rule of its own, as if it were trained alone, and is `finished`
+    when that one stops. A member that was not trained in an epoch, whose cost is NaN, has no error.
 
     Args:
         params: The members' parameters before the first epoch, with a leading axis of members.
@@ -118,9 +118,10 @@ class Best(Watch):
 
     def after(self, report: Report) -> dict[str, Any]:
         """Compute the errors after an epoch; returns them as ``valid_error``, for the metrics."""
-        n_members = len(self.rule.patience)
         params = report.state.params
-        errors = np.array([self._errors(i, member(params, i)) for i in range(n_members)])
+        errors = np.full(len(self.rule.patience), np.nan)
+        for i in np.flatnonzero(~np.isnan(report.cost)).tolist():
+            errors[i] = self._errors(i, member(params, i))
         rule, better = look(self.rule, report.epoch, self._updates, errors)
 
         def choose(best: np.ndarray, now: Array) -> np.ndarray:
@@ -130,9 +131,9 @@ class Best(Watch):
         self.kept = rule, jax.tree.map(choose, self.params, report.state.params)
         return {"valid_error": errors.tolist()}
 
-    def done(self, epoch: int) -> bool:
-        """Whether the patience of all members is exhausted after `epoch`."""
-        return bool(exhausted(self.rule, epoch, self._updates).all())
+    def finished(self, epoch: int) -> Bool[np.ndarray, "members"]:
+        """Whose patience is exhausted after `epoch`."""
+        return exhausted(self.rule, epoch, self._updates)
 
 
 def as_sweep(report: Report) -> Report:
@@ -142,13 +143,13 @@ def as_sweep(report: Report) -> Report:
 
 
 class Several(Watch):
-    """Several watches of one training, which ends when all of them are done.
+    """Several watches of one training, in which a member is finished when it is for all of them.
 
     Args:
-        watches: At least one, such as one `Best` for each set of validation images.
+        watches: At least one, one for each set of validation images.
     """
 
-    def __init__(self, watches: Sequence[Watch]):
+    def __init__(self, watches: Sequence[Best]):
         self.watches = watches
 
     @property
@@ -170,6 +171,6 @@ class Several(Watch):
             added |= {f"{name}{suffix}": value for name, value in watch.after(report).items()}
         return added
 
-    def done(self, epoch: int) -> bool:
-        """Whether all are done."""
-        return all(watch.done(epoch) for watch in self.watches)
+    def finished(self, epoch: int) -> Bool[np.ndarray, "members"]:
+        """Which members are finished for all watches."""
+        return np.all([watch.finished(epoch) for watch in self.watches], axis=0)

@@ -84,7 +84,8 @@ class Report(NamedTuple):
     """
 
     epoch: int  # counted from 1
-    cost: np.ndarray  # mean over the epoch's minibatches; () or, in a sweep, (members,)
+    cost: np.ndarray
+    """Mean over the epoch's minibatches; () or, in a sweep, (members,), NaN for one that rests."""
     finite: bool  # whether all costs and parameters, of all members, are finite
     seconds: float
     state: State
@@ -105,9 +106,14 @@ class Watch:
         """Look at an epoch; returns what to add to its row of metrics."""
         return {}
 
+    def finished(self, epoch: int) -> Bool[np.ndarray, "members"] | None:
+        """Which members need no training after this epoch; None, the default, if all do."""
+        return None
+
     def done(self, epoch: int) -> bool:
         """Whether to stop after this epoch, before the last one is reached."""
-        return False
+        finished = self.finished(epoch)
+        return finished is not None and bool(finished.all())
 
 
 def bind(cost: Callable[..., Any], **values: Any) -> jax.tree_util.Partial:
@@ -379,6 +385,7 @@ def run_sweep_epoch(
     keys: Key[Array, "members"],
     epoch: Array | int,
     labelled: PyTree = None,
+    finished: Bool[Array, "members"] | None = None,
     *,
     mesh: Mesh,
     own_data: bool,
@@ -387,13 +394,28 @@ def run_sweep_epoch(
     """One epoch of every member of a sweep, the members spread over the devices of `mesh`.
 
     Takes the parameters of `run_epoch`, the layout of the members, and `own_data`; see `fit`.
+    Members that are `finished` stay as they are, and take no time where they are trained in turn.
     """
 
     def local(members: PyTree, own: PyTree, shared: PyTree, epoch: Array) -> PyTree:
         def one(member_and_own: PyTree) -> PyTree:
-            (state, cost, key, labelled), own = member_and_own
+            (state, cost, key, labelled, finished), own = member_and_own
             images = own if own_data else shared
-            return _epoch(state, cost, images, key, epoch, labelled, **static)
+
+            def trained(state: State) -> PyTree:
+                return _epoch(state, cost, images, key, epoch, labelled, **static)
+
+            def rested(state: State) -> PyTree:
+                cost, _ = jax.eval_shape(trained, state)[1]
+                return state, (jnp.full(cost.shape, jnp.nan, cost.dtype), jnp.array(True))
+
+            if finished is None:
+                return trained(state)
+            if static.get("split") is None:
+                return jax.lax.cond(finished, rested, trained, state)
+            # All devices that share the minibatches of a member have to take part in its sums.
+            both = rested(state), trained(state)
+            return jax.tree.map(partial(jnp.where, finished), *both)
 
         if _one_after_another(mesh):
             return jax.lax.map(one, (members, own))
@@ -408,7 +430,7 @@ def run_sweep_epoch(
         check_vma=False,
     )
     own, shared = (data, None) if own_data else (None, data)
-    return spread((state, cost, keys, labelled), own, shared, jnp.asarray(epoch))
+    return spread((state, cost, keys, labelled, finished), own, shared, jnp.asarray(epoch))
 
 
 def _one_after_another(mesh: Mesh) -> bool:
@@ -462,6 +484,7 @@ def fit(
     labelled_batch_size: int | None = None,
     block_size: int | None = None,
     devices: int | None = None,
+    finished: Callable[[int], Bool[np.ndarray, "members"] | None] | None = None,
 ) -> Iterator[Report]:
     """Train, yielding a `Report` after each epoch; everything else is code around this generator.
 
@@ -481,7 +504,7 @@ def fit(
     results differ by the rounding of sums in another order. The devices may be those of several
     processes (`jax.distributed`), which then all call this function with the same arguments.
 
-    Four parameters say what is trained; the eleven keywords say how, and only three of them have
+    Four parameters say what is trained; the twelve keywords say how, and only three of them have
     no default.
 
     Args:
@@ -509,6 +532,8 @@ def fit(
             there are, to train on all data at once.
         devices: Number of devices to use, which those left by the members of a sweep have to
             divide the batch. None for one device, or those that members keep busy.
+        finished: In a sweep, a function of the number of epochs so far: which members need no more,
+            or None if all do. They keep their state, and on a CPU they take no time.
 
     Raises:
         InputError: Something else than a function, a state, a key or arrays; a batch larger than
@@ -578,7 +603,10 @@ def fit(
     def step(state: State, part: PyTree, turn: _Turn) -> tuple[State, PyTree]:
         short = None if turn.whole else turn.updates
         own_key = each(_block_key(key, turn.block)) if key_of_all is None else key_of_all
-        return run(state, cost, part, own_key, turn.epoch, labelled, updates=short, **how)
+        rest = {}
+        if finished is not None and (those := finished(turn.epoch)) is not None:
+            rest = {"finished": each(those)}
+        return run(state, cost, part, own_key, turn.epoch, labelled, updates=short, **rest, **how)
 
     begun = start if isinstance(start, Part) else Part(start, 0, np.zeros(()))
     # one epoch at a time: a caller may ask for more than there will be

@@ -204,6 +204,14 @@ def test_a_watch_stops_when_its_own_patience_is_used_up(patience):
     assert (rule.best_error[0], rule.best_epoch[0]) == (best_error, best_epoch)
 
 
+def test_a_member_that_was_not_trained_has_no_error():
+    watch = Training(TABLE, [0, 1]).watch
+    state = State(jax.tree.map(jnp.asarray, parameters(1, [0, 1])), ())
+    added = watch.after(Report(1, np.array([np.nan, 0.3]), True, 0.1, state))
+    np.testing.assert_array_equal(added["valid_error"], [np.nan, 0.5])
+    assert watch.rule.best_epoch.tolist() == [0, 1]
+
+
 def test_without_minibatches_per_epoch_no_patience_counts():
     training = Training(TABLE, [0], updates=None, patience=3)
     assert training.run() == 30
@@ -281,6 +289,9 @@ def test_several_watches_keep_what_each_keeps_alone_and_end_with_the_last():
         "valid_error_2": [errors[29] for errors in TABLE[1:]],
     }
     jax.tree.map(np.testing.assert_array_equal, watch.kept, tuple(one.kept for one in alone))
+    # the second member is finished for the first watch alone
+    assert watch.watches[0].finished(12).tolist() == [True, True]
+    assert watch.finished(12).tolist() == [True, False]
     assert watch.watches[0].rule.best_epoch.tolist() == [1, 3]
     assert watch.watches[1].rule.best_epoch.tolist() == [3, 30]
 

@@ -450,6 +450,70 @@ def test_members_trained_at_once_as_on_a_gpu_equal_members_trained_in_turn(monke
         np.testing.assert_allclose(together, alone, rtol=1e-5)
 
 
+def resting(stops, how):
+    """The reports of a sweep whose members stop after so many epochs, of four."""
+    n = len(stops)
+    fit = training.fit(
+        training.stack([dae()] * n),
+        training.stack([begin(SGD)] * n),
+        DATA,
+        jnp.stack([jax.random.key(0)] * n),
+        optimizer=SGD,
+        epochs=4,
+        batch_size=10,
+        finished=lambda epoch: np.array(stops) <= epoch,
+        **how,
+    )
+    return [report._replace(state=jax.device_get(report.state)) for report in fit]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("how", [{}, {"devices": 2}, {"block_size": 20}])
+def test_finished_members_stay_as_they_are_and_the_others_are_the_runs_alone(
+    how, at_once, monkeypatch
+):
+    # with two devices, three members have the minibatches of each split over both
+    if at_once:
+        monkeypatch.setattr(training, "_one_after_another", lambda mesh: False)
+    stops = [2, 4, 3]
+    reports = resting(stops, how)
+    whole = [report for report in reports if report.part is None]
+    assert all(report.finite for report in reports)
+    alone = [report for report in resting([4], how) if report.part is None]
+    for i, stop in enumerate(stops):
+        own = [report.cost[i] for report in whole]
+        assert np.isnan(own[stop:]).all()
+        np.testing.assert_allclose(own[:stop], [r.cost[0] for r in alone[:stop]], rtol=1e-6)
+        jax.tree.map(
+            partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6),
+            training.member(whole[-1].state, i),
+            training.member(alone[stop - 1].state, 0),
+        )
+        assert_same(training.member(whole[-1].state, i), training.member(whole[stop - 1].state, i))
+
+
+def test_finished_members_compute_nothing_where_they_are_trained_in_turn():
+    seen = []
+
+    def told(params, batch, key, *, member):
+        jax.debug.callback(lambda i: seen.append(int(i)), member)
+        return (batch * params).mean()
+
+    fit = training.fit(
+        training.stack([training.bind(told, member=i) for i in range(3)]),
+        training.stack([training.start_state(jnp.zeros(()), SGD)] * 3),
+        np.ones((4, 1), np.float32),
+        jnp.stack([jax.random.key(0)] * 3),
+        optimizer=SGD,
+        epochs=2,
+        batch_size=2,
+        finished=lambda epoch: np.array([epoch == 1, False, epoch == 1]),
+    )
+    for _ in fit:
+        jax.effects_barrier()
+    assert sorted(seen) == [0, 0, 1, 1, 1, 1, 2, 2]
+
+
 def test_a_sweep_compiles_once():
     traces = []
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Bool, Key
 from numpy.typing import NDArray
 
 from dae_jax import autoencoder, corruption, evaluation, figures, memory, rows, training
@@ -337,9 +337,9 @@ class HeldOut(Watch):
             self.best.after(as_sweep(report) if n == 1 else report)
         return {"valid_cost": self._now[0]} if n == 1 else {"valid_costs": self._now}
 
-    def done(self, epoch: int) -> bool:
-        """Whether the patience of all members is exhausted."""
-        return self.best is not None and self.best.done(epoch)
+    def finished(self, epoch: int) -> Bool[np.ndarray, "members"] | None:
+        """Whose patience is exhausted, if there is any."""
+        return None if self.best is None else self.best.finished(epoch)
 
     def _cost(self, i: int, params: AnyParams) -> float:
         key = jax.random.fold_in(self._keys[i], stage.VALID)
@@ -385,9 +385,9 @@ class Frames(Watch):
             self._draw(report.epoch, report.state.params)
         return self._beside.after(report)
 
-    def done(self, epoch: int) -> bool:
-        """Whether the other watch is done."""
-        return self._beside.done(epoch)
+    def finished(self, epoch: int) -> Bool[np.ndarray, "members"] | None:
+        """Which members are finished for the other watch."""
+        return self._beside.finished(epoch)
 
     def _draw(self, epoch: int, params: Any) -> None:
         models = _members(params, len(self._folders))

@@ -147,6 +147,15 @@ def train(
         if processes.decided(watch.done(done.epoch)):
             return Trained(state, metrics.rows)
 
+        def finished(epoch: int) -> Any:
+            """The members that need no more training, as the first process says."""
+            those = watch.finished(epoch) if key.ndim else None
+            return None if those is None else processes.agreed(those)
+
+        def shown(report: Report, added: dict[str, Any]) -> dict[str, Any]:
+            """The metrics of an epoch, or of a part of it, and what the watch has added."""
+            return _row(report, added, finished(report.epoch - 1), metrics.rows)
+
         def save(*, now: bool = False) -> None:
             if now or checkpoints.due():
                 metrics.sync()
@@ -159,15 +168,15 @@ def train(
             ) as progress,
             _interruptible(place) as stopped,
         ):
-            for report in _reports(stage, cost, state, (data, labelled), key, done):
+            for report in _reports(stage, cost, state, (data, labelled), key, done, finished):
                 _check_finite(report, stage, checkpoints)
                 state, part = report.state, report.part
                 if part is None:
-                    row = _row(report, watch)
+                    row = shown(report, watch.after(report))
                     metrics.append(row)
                     done = training.Part(report.epoch, 0, np.zeros(key.shape))
                 else:
-                    row, done = _costs(report) | {"seconds": report.seconds}, part
+                    row, done = shown(report, {}), part
                 save()
                 images = n_images // stage.batch_size * stage.batch_size * report.cost.size
                 _show(progress, row, stage, images, done, blocks)
@@ -246,6 +255,7 @@ def _reports(
     both: PyTree,
     key: jax.Array,
     start: training.Part,
+    finished: Callable[[int], Any],
 ) -> Any:
     data, labelled = both
     return training.fit(
@@ -264,6 +274,7 @@ def _reports(
         labelled_batch_size=stage.labelled_batch_size,
         block_size=stage.resources.block_size,
         devices=stage.resources.devices,
+        finished=finished,
     )
 
 
@@ -280,15 +291,18 @@ def _check_finite(report: Report, stage: Stage, checkpoints: Checkpoints) -> Non
     )
 
 
-def _row(report: Report, watch: Watch) -> dict[str, Any]:
-    """The metrics of one epoch: its cost, what the watch adds, and its duration."""
-    return _costs(report) | watch.after(report) | {"seconds": report.seconds}
-
-
-def _costs(report: Report) -> dict[str, Any]:
-    costs = report.cost.reshape(-1).tolist()
-    row: dict[str, Any] = {"epoch": report.epoch, "cost": sum(costs) / len(costs)}
-    return row | ({"costs": costs} if len(costs) > 1 else {})
+def _row(
+    report: Report, added: dict[str, Any], finished: Any, before: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The metrics of one epoch; members that were finished before it keep the values they had."""
+    of_members = {"costs": report.cost.reshape(-1).tolist()} | added
+    if finished is not None and finished.any():
+        for name, values in of_members.items():
+            each = zip(finished, before[-1][name], values, strict=True)
+            of_members[name] = [old if rests else new for rests, old, new in each]
+    costs = of_members["costs"] if len(of_members["costs"]) > 1 else of_members.pop("costs")
+    row = {"epoch": report.epoch, "cost": sum(costs) / len(costs)}
+    return row | of_members | {"seconds": report.seconds}
 
 
 def _n_images(stage: Stage, data: PyTree) -> int:

@@ -125,6 +125,37 @@ def test_a_watch_adds_to_the_rows_stops_the_training_and_is_in_the_checkpoint(tm
     assert [row["count"] for row in rows] == [1, 2, 3]
 
 
+class Stops(Watch):
+    """Members stop after so many epochs; adds a number for each."""
+
+    def __init__(self, *stops):
+        self.stops = np.array(stops)
+
+    def after(self, report):
+        return {"epochs": [report.epoch] * len(self.stops)}
+
+    def finished(self, epoch):
+        return self.stops <= epoch
+
+
+def test_finished_members_keep_the_rows_that_they_had_and_resume_to_the_bit(tmp_path):
+    def sweep(how, watch=None):
+        cost, state = training.sweep([COST] * 2, [begin().params] * 2, STAGE.optimizer)
+        keys = jnp.stack([jax.random.key(0)] * 2)
+        return stage.train(how, cost, state, DATA, keys, watch)
+
+    whole, plain = sweep(at(tmp_path / "s"), Stops(1, 3)), sweep(STAGE)
+    assert [row["epochs"] for row in whole.rows] == [[1, 1], [1, 2], [1, 3]]
+    costs = [row["costs"] for row in plain.rows]
+    expected = [[costs[0][0], costs[i][1]] for i in range(3)]
+    assert [row["costs"] for row in whole.rows] == expected
+    assert [row["cost"] for row in whole.rows] == [sum(both) / 2 for both in expected]
+    for epochs in (1, 2):
+        folder = tmp_path / f"stopped_{epochs}"
+        sweep(at(folder, epochs=epochs), Stops(1, 3))
+        assert_same(sweep(at(folder, resume=True), Stops(1, 3)), whole)
+
+
 class CtrlC(Watch):
     """Presses Ctrl-C during an epoch."""
 
