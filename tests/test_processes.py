@@ -18,6 +18,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from dae_jax import processes, rows
 from dae_jax.datasets.arrays import read_npy
+from dae_jax.runs.checkpoints import read_metrics
 from dae_jax.settings import shared
 from dae_jax.settings.train import Settings
 from helpers import ROOT, assert_one_line, refused
@@ -132,11 +133,17 @@ def test_two_processes_of_slurm_give_the_costs_of_one_and_the_first_one_alone_sp
 
 @pytest.mark.usefixtures("data")
 def test_members_are_the_runs_of_one_process_to_the_bit():
-    # three seeds on two processes: the last one is trained by both
-    alone(*STACK, "--run-dir", "one")
-    first, second = both(*STACK, "--run-dir", "two")
+    # three seeds on two processes: the last one is trained by both, and alone in the end
+    argv = (*STACK, "--finetune-epochs", "120", "--finetune-learning-rate", "2", "--run-dir")
+    alone(*argv, "one")
+    first, second = both(*argv, "two")
     assert (first[0], first[2], second) == (0, "", (0, "", ""))
     assert models("two") == models("one")
+    finetuning = [read_metrics(Path(run, "finetune/metrics.jsonl")) for run in ("one", "two")]
+    one, two = ([row["costs"] for row in rows] for rows in finetuning)
+    assert one == two
+    rests = np.equal(one[-1], one[-2])
+    assert rests.any() and not rests.all()
 
 
 @pytest.mark.slow
