@@ -274,6 +274,8 @@ def comparison(
     panels: Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]],
     ways: Sequence[str],
     title: str,
+    *,
+    same_scale: bool = False,
 ) -> "Figure":
     """Test errors of several classifiers: panels in rows of three, one line per classifier.
 
@@ -283,11 +285,15 @@ def comparison(
             shows per cent. All panels have the same classifiers.
         ways: The ways, as the legend names them: filled points, hollow points and diamonds.
         title: The title of the figure.
+        same_scale: Whether all panels have the same axis.
 
     Returns:
-        The figure; its axis is logarithmic if no mean is 0.
+        The figure; an axis is logarithmic if no mean on it is 0.
     """
     names = list(next(iter(panels.values())))
+    shown = [[e for own in rows.values() for e in own.values()] for rows in panels.values()]
+    if same_scale:
+        shown = [[e for own in shown for e in own]] * len(panels)
     n_columns = min(len(panels), 3)
     n_rows = -(-len(panels) // n_columns)
     width = max(2 + 2.9 * n_columns, 6.6)  # room for the legend
@@ -299,7 +305,7 @@ def comparison(
     handles: dict[str, Any] = {}
     for axes in grid[len(panels) :]:
         axes.remove()
-    for axes, (name, rows) in zip(grid[: len(panels)], panels.items(), strict=True):
+    for axes, (name, rows), on_axis in zip(grid[: len(panels)], panels.items(), shown, strict=True):
         for at, estimates in enumerate(rows.values()):
             for i, (way, (mean, half)) in enumerate(estimates.items()):
                 y = at + 0.36 * (i - (len(estimates) - 1) / 2)  # one below the other
@@ -318,19 +324,18 @@ def comparison(
                 axes.annotate(
                     f"{100 * mean:.2f}",
                     (100 * min(mean + half, 1), y),
-                    xytext=(4, 0),
+                    xytext=(6, 0),
                     textcoords="offset points",
                     va="center",
                     fontsize=7,
                 )
-        shown = [estimate for own in rows.values() for estimate in own.values()]
-        least = 100 * min(mean for mean, _ in shown)
-        most = 100 * max(min(mean + half, 1) for mean, half in shown)
+        least = 100 * min(mean for mean, _ in on_axis)
+        most = 100 * max(min(mean + half, 1) for mean, half in on_axis)
         if least > 0:
             axes.set_xscale("log", nonpositive="clip")
             axes.set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100])
             axes.set_xticks([], minor=True)
-            axes.set_xlim(least / 1.6, 2 * most)  # room for the numbers
+            axes.set_xlim(least / 1.6, 2.4 * most)  # room for the numbers
         else:
             axes.set_xlim(0, 1.3 * max(most, 1))
         axes.xaxis.set_major_formatter("{x:g}")

@@ -155,10 +155,12 @@ def figure(report: Mapping[str, Any]) -> "Figure":
     }
     panels: dict[str, dict[str, dict[str, tuple[float, float]]]] = {}
     for row in report["rows"]:
-        panel = panels.setdefault(f"{row['labels']} labels", {})
+        budget = row["labels"]
+        number = budget if budget == "all" else f"{budget:,}"
+        panel = panels.setdefault(f"{number} labels", {})
         estimate = mean_interval(row["test_errors"])
         panel.setdefault(ARMS[row["arm"]].title, {})[ways[row["validation"]]] = estimate
     title = (
         f"Test error on {report['data']}: mean and 95 % interval of {len(report['seeds'])} seeds"
     )
-    return plots.comparison(panels, list(ways.values()), title)
+    return plots.comparison(panels, list(ways.values()), title, same_scale=True)

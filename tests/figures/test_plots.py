@@ -157,6 +157,15 @@ def test_the_comparison_shows_means_and_half_widths_in_per_cent():
     assert marks == ["o", "o", "D"]
 
 
+def test_panels_have_one_scale_if_it_is_asked_for():
+    own, same = (
+        [axes.get_xlim() for axes in plots.comparison(PANELS, WAYS, "", same_scale=one).axes]
+        for one in (False, True)
+    )
+    assert own[0] != own[1]
+    assert same == [(min(own[0][0], own[1][0]), max(own[0][1], own[1][1]))] * 2
+
+
 def test_five_panels_are_in_two_rows():
     panels = {f"set {i}": PANELS["all labels"] for i in range(5)}
     figure = plots.comparison(panels, WAYS, "Test error")
