@@ -81,8 +81,8 @@ def look(
 class Best(Watch):
     """A watch that computes validation errors after each epoch and keeps the best parameters.
 
-    In a sweep every member has a rule of its own, as if it were trained alone, and is `finished`
-    when that one stops. A member that was not trained in an epoch, whose cost is NaN, has no error.
+    In a sweep every member has a rule of its own, and is `finished` when its training alone would
+    stop. A member that was not trained in an epoch, whose cost is NaN, has no error.
 
     Args:
         params: The members' parameters before the first epoch, with a leading axis of members.
@@ -132,7 +132,7 @@ class Best(Watch):
         return {"valid_error": errors.tolist()}
 
     def finished(self, epoch: int) -> Bool[np.ndarray, "members"]:
-        """Whose patience is exhausted after `epoch`."""
+        """Members whose patience is exhausted after `epoch`."""
         return exhausted(self.rule, epoch, self._updates)
 
 
@@ -172,5 +172,5 @@ class Several(Watch):
         return added
 
     def finished(self, epoch: int) -> Bool[np.ndarray, "members"]:
-        """Which members are finished for all watches."""
+        """Members that are finished for all watches."""
         return np.all([watch.finished(epoch) for watch in self.watches], axis=0)

@@ -238,7 +238,7 @@ def fetch(tree: Tree) -> Tree:
 
 def agreed(tree: Tree) -> Tree:
     """The first process's arrays, as NumPy's; those of the others have the same shapes."""
-    if count() == 1:
+    if count() == 1 or not jax.tree.leaves(tree):
         return tree
     # as bytes, since JAX would turn doubles into floats
     leaves, structure = jax.tree.flatten(jax.tree.map(np.ascontiguousarray, tree))

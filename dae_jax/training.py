@@ -85,7 +85,7 @@ class Report(NamedTuple):
 
     epoch: int  # counted from 1
     cost: np.ndarray
-    """Mean over the epoch's minibatches; () or, in a sweep, (members,), NaN for one that rests."""
+    """Mean over the epoch's minibatches; () or, in a sweep, (members,), NaN for finished ones."""
     finite: bool  # whether all costs and parameters, of all members, are finite
     seconds: float
     state: State
@@ -107,7 +107,7 @@ class Watch:
         return {}
 
     def finished(self, epoch: int) -> Bool[np.ndarray, "members"] | None:
-        """Which members need no training after this epoch; None, the default, if all do."""
+        """Members that need no training after this epoch; None, the default, if all do."""
         return None
 
     def done(self, epoch: int) -> bool:
@@ -603,10 +603,9 @@ def fit(
     def step(state: State, part: PyTree, turn: _Turn) -> tuple[State, PyTree]:
         short = None if turn.whole else turn.updates
         own_key = each(_block_key(key, turn.block)) if key_of_all is None else key_of_all
-        rest = {}
-        if finished is not None and (those := finished(turn.epoch)) is not None:
-            rest = {"finished": each(those)}
-        return run(state, cost, part, own_key, turn.epoch, labelled, updates=short, **rest, **how)
+        if finished is not None:
+            how["finished"] = each(finished(turn.epoch))
+        return run(state, cost, part, own_key, turn.epoch, labelled, updates=short, **how)
 
     begun = start if isinstance(start, Part) else Part(start, 0, np.zeros(()))
     # one epoch at a time: a caller may ask for more than there will be

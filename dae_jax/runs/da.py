@@ -338,7 +338,7 @@ class HeldOut(Watch):
         return {"valid_cost": self._now[0]} if n == 1 else {"valid_costs": self._now}
 
     def finished(self, epoch: int) -> Bool[np.ndarray, "members"] | None:
-        """Whose patience is exhausted, if there is any."""
+        """Members whose patience is exhausted; None without early stopping."""
         return None if self.best is None else self.best.finished(epoch)
 
     def _cost(self, i: int, params: AnyParams) -> float:
@@ -386,7 +386,7 @@ class Frames(Watch):
         return self._beside.after(report)
 
     def finished(self, epoch: int) -> Bool[np.ndarray, "members"] | None:
-        """Which members are finished for the other watch."""
+        """Members that are finished for the other watch."""
         return self._beside.finished(epoch)
 
     def _draw(self, epoch: int, params: Any) -> None:

@@ -148,9 +148,8 @@ def train(
             return Trained(state, metrics.rows)
 
         def finished(epoch: int) -> Any:
-            """The members that need no more training, as the first process says."""
-            those = watch.finished(epoch) if key.ndim else None
-            return None if those is None else processes.agreed(those)
+            """Members that need no more training, as the first process says."""
+            return processes.agreed(watch.finished(epoch))
 
         def shown(report: Report, added: dict[str, Any]) -> dict[str, Any]:
             """The metrics of an epoch, or of a part of it, and what the watch has added."""
@@ -274,7 +273,7 @@ def _reports(
         labelled_batch_size=stage.labelled_batch_size,
         block_size=stage.resources.block_size,
         devices=stage.resources.devices,
-        finished=finished,
+        finished=finished if key.ndim else None,
     )
 
 
